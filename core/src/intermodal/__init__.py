@@ -1,0 +1,1 @@
+"""Hugging Face checkpoints as Keras 3 models on JAX, PyTorch and TensorFlow, and back."""

@@ -1,0 +1,100 @@
+"""A checkpoint: names, dtypes and shapes of its tensors, and the reading of them, whatever the file format."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from intermodal.processing.tokenizer import TokenizerParts
+    from intermodal.sources.base import Repository
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """What a header says of one tensor.
+
+    Attributes:
+        name: as the file spells it.
+        dtype: dtype of the values when read, by its ml_dtypes/numpy name (`"bfloat16"`, `"float32"`).
+        shape: row-major, as numpy has it.
+        nbytes: bytes that it takes in the file.
+        file: which file of the repository holds it.
+        offset: where in that file its bytes begin.
+        stored: the file's own word for how it is stored (`"BF16"`, `"Q4_K"`).
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    nbytes: int
+    file: str
+    offset: int
+    stored: str
+
+
+class Checkpoint(ABC):
+    """Weights and metadata of one repository, opened without reading any tensor.
+
+    Attributes:
+        format: `"safetensors"`, `"gguf"`, …
+        dialect: whose tensor names and value conventions it follows: `"huggingface"`, `"gguf"`, …
+        family_key: what the catalog is asked for: config.json's `model_type`, or `gguf.<arch>`.
+        config: config.json as a dict, empty where the format keeps its own metadata.
+        metadata: the format's own key-value metadata.
+        tensors: every tensor by its name in the file.
+        repository: where the files are.
+    """
+
+    format: str
+    dialect: str
+    family_key: str
+    config: dict[str, Any]
+    metadata: Mapping[str, Any]
+    tensors: Mapping[str, TensorInfo]
+    repository: Repository
+
+    @abstractmethod
+    def read(self, name: str) -> np.ndarray:
+        """The tensor's values, in `TensorInfo.dtype` and shape. A new array, or a read-only view."""
+
+    def read_into(self, name: str, out: np.ndarray) -> None:
+        """Read a tensor's values into `out`: C-contiguous, of its shape and dtype. Thread-safe."""
+        out[...] = self.read(name)
+
+    def prepare(self) -> None:
+        """Make all weight files local, once it is known that they will be loaded."""
+        self.repository.fetch(sorted({info.file for info in self.tensors.values()}))
+
+    def tokenizer_parts(self) -> TokenizerParts | None:
+        """The tokenizer, where the format carries one itself; None sends the caller to the repository's files."""
+        return None
+
+    def close(self) -> None:  # noqa: B027 - most readers hold nothing open
+        """Release file handles."""
+
+
+class CheckpointReader(ABC):
+    """Opens checkpoints of one format.
+
+    Attributes:
+        format: its name, which is also the file suffix it is found by in the catalog.
+    """
+
+    format: str
+
+    @abstractmethod
+    def matches(self, repository: Repository) -> bool:
+        """Whether this repository holds a checkpoint of this format (looks at names only)."""
+
+    @abstractmethod
+    def open(self, repository: Repository) -> Checkpoint:
+        """Read and check the headers.
+
+        Raises:
+            CheckpointError: malformed or incomplete; names file, key and shape.
+        """

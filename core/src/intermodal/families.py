@@ -1,0 +1,57 @@
+"""What a family plugin declares about itself. Import-light: every heavy part is named by a dotted string."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+API_VERSION = 1
+"""Version of the contract in `intermodal.api`. It rises only when something is removed."""
+
+
+@dataclass(frozen=True)
+class Family:
+    """One model architecture: which checkpoints it reads, and where its parts are.
+
+    The strings have the form ``package.module:name`` and are imported when first needed, so that a plugin's
+    ``plugin.py`` pulls in neither Keras nor numpy.
+
+    Attributes:
+        name: short name, `"llama"`; what `load(..., family=)` takes.
+        model_types: values of config.json's `model_type` it reads. They equal the entry-point names.
+        config: the typed config class, a `ModelConfig`.
+        backbone: the `Backbone` subclass that computes hidden states.
+        weight_map: function `(config, task) -> WeightMap`.
+        architectures: class names of config.json's `architectures` and the task each one is.
+        dialects: for formats that keep their own metadata instead of a config.json (`"gguf"`): a function
+            `(checkpoint) -> dict` that gives the config.json of the same model.
+        task_classes: task name -> task class, where the family needs another one than core's.
+        refused: model types and architectures that look near but differ, and why.
+        api: the `API_VERSION` it was written for.
+    """
+
+    name: str
+    model_types: tuple[str, ...]
+    config: str
+    backbone: str
+    weight_map: str
+    architectures: Mapping[str, str]
+    dialects: Mapping[str, str] = field(default_factory=dict)
+    task_classes: Mapping[str, str] = field(default_factory=dict)
+    refused: Mapping[str, str] = field(default_factory=dict)
+    api: int = API_VERSION
+
+
+def resolve(dotted: str) -> Any:
+    """Import what ``package.module:name`` names.
+
+    Raises:
+        ImportError, AttributeError: as Python raises them; the message names the module or attribute.
+    """
+    module, _, name = dotted.partition(":")
+    target: Any = importlib.import_module(module)
+    for part in name.split("."):
+        target = getattr(target, part)
+    return target
