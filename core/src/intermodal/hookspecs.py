@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from intermodal.checkpoints.base import CheckpointReader
     from intermodal.commands import Command
     from intermodal.families import Family
+    from intermodal.layers.parameters import Supply
+    from intermodal.layers.storage import StoragePolicy
     from intermodal.sources.base import Source
     from intermodal.weights.map import WeightMap
     from intermodal.weights.report import LoadReport
@@ -34,11 +36,13 @@ def intermodal_families() -> list[Family]:
 
 
 @hookspec(firstresult=True)
-def intermodal_build_model(family: Family, config: Any, task: str, weights: Any, dtype: Any) -> keras.Model | None:
+def intermodal_build_model(
+    family: Family, config: Any, task: str, weight_map: WeightMap, weights: Supply, dtype: StoragePolicy
+) -> keras.Model | None:
     """Build the Keras model of a checkpoint. Asked of the plugin that owns the claim, then of core's default.
 
-    `weights` gives each variable its value as it is created (see `intermodal.weights.supply`), so nothing is
-    initialised first. Return None to leave it to core: `family.backbone` under the task's own class.
+    `weights` gives each variable of `weight_map` its value as it is created, so nothing is initialised first; `dtype`
+    says how they are stored and computed in. Return None to leave it to core: `family.backbone` under the task's own class.
     """
 
 

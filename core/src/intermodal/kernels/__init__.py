@@ -1,1 +1,61 @@
-"""TODO."""
+"""The few hot operations that models are made of, each with a native form for every backend.
+
+A family calls `kernels.linear(x, bundle)`; which module answers was settled when Keras was imported. All modules have
+the signatures of `reference`, which is written in `keras.ops` and which each of them is tested against.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+if keras.backend.backend() == "jax":
+    from intermodal.kernels import jax as _native
+elif keras.backend.backend() == "torch":
+    from intermodal.kernels import torch as _native
+else:
+    from intermodal.kernels import tensorflow as _native
+
+from intermodal.kernels.bundle import Bundle
+from intermodal.kernels.reference import Cache
+
+linear = _native.linear
+embedding = _native.embedding
+rms_norm = _native.rms_norm
+layer_norm = _native.layer_norm
+silu = _native.silu
+rotary_table = _native.rotary_table
+rotate = _native.rotate
+split_heads = _native.split_heads
+merge_heads = _native.merge_heads
+attention_mask = _native.attention_mask
+attention = _native.attention
+new_cache = _native.new_cache
+append = _native.append
+
+
+def length_of(ids: Any) -> Any:
+    """The second dimension of `(batch, length)` ids: an int where it is known, else a tensor."""
+    known = ids.shape[1]
+    return known if known is not None else keras.ops.shape(ids)[1]
+
+
+__all__ = [
+    "Bundle",
+    "Cache",
+    "append",
+    "attention",
+    "attention_mask",
+    "embedding",
+    "layer_norm",
+    "length_of",
+    "linear",
+    "merge_heads",
+    "new_cache",
+    "rms_norm",
+    "rotary_table",
+    "rotate",
+    "silu",
+    "split_heads",
+]

@@ -1,1 +1,45 @@
-"""TODO."""
+"""Tasks: a backbone with the head and the processor that a use of it needs, each a Keras model."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from intermodal.errors import TaskError
+from intermodal.families import Family, resolve
+
+if TYPE_CHECKING:
+    from intermodal.layers.parameters import Supply
+    from intermodal.layers.storage import StoragePolicy
+    from intermodal.tasks.base import TaskModel
+    from intermodal.weights.map import WeightMap
+
+BACKBONE_TASK = "feature-extraction"
+"""The task of a checkpoint without a head, and of asking for none."""
+
+CLASSES = {
+    "text-generation": "intermodal.tasks.causal_lm:CausalLM",
+    BACKBONE_TASK: "intermodal.tasks.features:FeatureExtraction",
+    "text-classification": "intermodal.tasks.classification:TextClassification",
+    "token-classification": "intermodal.tasks.classification:TokenClassification",
+    "question-answering": "intermodal.tasks.classification:QuestionAnswering",
+}
+"""The Hub's task names, and core's class for each."""
+
+
+def task_class(family: Family, task: str) -> type[TaskModel]:
+    """The class of a task: the family's own, else core's.
+
+    Raises:
+        TaskError: the family has no such task; the message lists those it has.
+    """
+    offered = dict.fromkeys([*family.architectures.values(), *family.task_classes, BACKBONE_TASK])
+    if task not in offered:
+        raise TaskError(f"{family.name} has no task {task!r}; it has: {', '.join(offered)}.")
+    return resolve(family.task_classes.get(task) or CLASSES[task])
+
+
+def build(
+    family: Family, config: Any, task: str, weight_map: WeightMap, weights: Supply, dtype: StoragePolicy
+) -> TaskModel:
+    """Core's own builder: the family's backbone under the task's class, its variables filled by `weights`."""
+    return task_class(family, task)(family, config, weight_map, weights, dtype)

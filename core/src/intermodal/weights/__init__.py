@@ -1,1 +1,1 @@
-"""TODO."""
+"""Weight maps: one declaration for each family, from which loading, export, reports and adapters all come."""

@@ -1,0 +1,111 @@
+"""All that a plugin may import. Nothing else in intermodal is a stable contract.
+
+Importing it is light; names that compute are imported from Keras when first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from intermodal.families import API_VERSION, Family
+from intermodal.hookspecs import hookimpl
+
+if TYPE_CHECKING:
+    from intermodal import kernels
+    from intermodal.checkpoints.base import Checkpoint, CheckpointReader, TensorInfo
+    from intermodal.checkpoints.metadata import Metadata
+    from intermodal.config import ConfigReport, ModelConfig, RopeParameters, inverse_frequencies
+    from intermodal.layers.backbone import Backbone
+    from intermodal.layers.parameters import Tree
+    from intermodal.layers.step import Step
+    from intermodal.sources.base import Access, Repository, Source
+    from intermodal.tasks.base import TaskModel
+    from intermodal.weights.map import (
+        Alias,
+        Ignored,
+        Part,
+        Weight,
+        WeightMap,
+        embedding,
+        fuse,
+        head,
+        linear,
+        norm,
+        repeat,
+        split,
+    )
+    from intermodal.weights.transforms import Deinterleave, Identity, Permute, Transform
+
+_HOMES = {
+    "intermodal.checkpoints.base": ("Checkpoint", "CheckpointReader", "TensorInfo"),
+    "intermodal.checkpoints.metadata": ("Metadata",),
+    "intermodal.config": ("ConfigReport", "ModelConfig", "RopeParameters", "inverse_frequencies"),
+    "intermodal.layers.backbone": ("Backbone",),
+    "intermodal.layers.parameters": ("Tree",),
+    "intermodal.layers.step": ("Step",),
+    "intermodal.sources.base": ("Access", "Repository", "Source"),
+    "intermodal.tasks.base": ("TaskModel",),
+    "intermodal.weights.map": (
+        "Alias",
+        "Ignored",
+        "Part",
+        "Weight",
+        "WeightMap",
+        "embedding",
+        "fuse",
+        "head",
+        "linear",
+        "norm",
+        "repeat",
+        "split",
+    ),
+    "intermodal.weights.transforms": ("Deinterleave", "Identity", "Permute", "Transform"),
+}
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "API_VERSION",
+    "Access",
+    "Alias",
+    "Backbone",
+    "Checkpoint",
+    "CheckpointReader",
+    "ConfigReport",
+    "Deinterleave",
+    "Family",
+    "Identity",
+    "Ignored",
+    "Metadata",
+    "ModelConfig",
+    "Part",
+    "Permute",
+    "Repository",
+    "RopeParameters",
+    "Source",
+    "Step",
+    "TaskModel",
+    "TensorInfo",
+    "Transform",
+    "Tree",
+    "Weight",
+    "WeightMap",
+    "embedding",
+    "fuse",
+    "head",
+    "hookimpl",
+    "inverse_frequencies",
+    "kernels",
+    "linear",
+    "norm",
+    "repeat",
+    "split",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "kernels":
+        return importlib.import_module("intermodal.kernels")
+    if name not in _HOME_OF:
+        raise AttributeError(f"intermodal.api has no name {name!r}; it offers: {', '.join(__all__)}")
+    return getattr(importlib.import_module(_HOME_OF[name]), name)

@@ -1,0 +1,24 @@
+"""The tensors of one linear, embedding or norm, as kernels take them."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+
+class Bundle(NamedTuple):
+    """What belongs to one module. Tensors of the running backend; absent parts are None.
+
+    Attributes:
+        weight: (out, in) of a linear, (rows, width) of an embedding, (width,) of a norm; may be narrower than computed.
+        bias: (out,).
+        scale: (out, 1), float32: the weight is an integer times this.
+        lora_a: (rank, in), with `lora_b` (out, rank): an update `lora_b @ lora_a * lora_scale`, as PEFT has it.
+        lora_scale: alpha / rank.
+    """
+
+    weight: Any
+    bias: Any = None
+    scale: Any = None
+    lora_a: Any = None
+    lora_b: Any = None
+    lora_scale: Any = None

@@ -1,0 +1,149 @@
+"""The kernels in plain `keras.ops`: what they mean. Every native module is tested against this one.
+
+Shapes: batch B, query length T, key length S, heads N, key-value heads K (N is a multiple of K), head width D.
+Activations are in the compute dtype; weights may be stored in another, and are brought to the activation's.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from keras import ops
+
+from intermodal.kernels.bundle import Bundle
+
+Tensor = Any
+Cache = tuple[Tensor, Tensor]
+
+MASKED = -1e30  # added to scores that may not be seen; finite, so that a row with nothing to see gives no NaN
+
+
+def linear(x: Tensor, w: Bundle) -> Tensor:
+    """`x @ weight.T + bias`, plus the LoRA update. x (…, in) → (…, out)."""
+    y = ops.matmul(x, ops.transpose(ops.cast(w.weight, x.dtype)))
+    if w.scale is not None:
+        y = y * ops.cast(w.scale[:, 0], x.dtype)
+    if w.bias is not None:
+        y = y + ops.cast(w.bias, x.dtype)
+    if w.lora_a is not None:
+        update = ops.matmul(x, ops.transpose(ops.cast(w.lora_a, x.dtype)))
+        y = y + ops.matmul(update, ops.transpose(ops.cast(w.lora_b, x.dtype))) * ops.cast(w.lora_scale, x.dtype)
+    return y
+
+
+def embedding(ids: Tensor, w: Bundle, dtype: str) -> Tensor:
+    """Rows of the table. ids (B, T) integers → (B, T, width) in `dtype`."""
+    rows = ops.cast(ops.take(w.weight, ids, axis=0), dtype)
+    if w.scale is not None:
+        rows = rows * ops.cast(ops.take(w.scale, ids, axis=0), dtype)
+    return rows
+
+
+def rms_norm(x: Tensor, w: Bundle, epsilon: float) -> Tensor:
+    """Root-mean-square norm: statistics in float32, cast to x's dtype, then times weight (arXiv:1910.07467).
+
+    The order shows in bfloat16; it is that of the reference implementation of these models.
+    """
+    wide = ops.cast(x, "float32")
+    scale = ops.rsqrt(ops.mean(ops.square(wide), axis=-1, keepdims=True) + epsilon)
+    return ops.cast(w.weight, x.dtype) * ops.cast(wide * scale, x.dtype)
+
+
+def layer_norm(x: Tensor, w: Bundle, epsilon: float) -> Tensor:
+    """Layer norm with weight and bias, in float32 throughout (arXiv:1607.06450)."""
+    wide = ops.cast(x, "float32")
+    centred = wide - ops.mean(wide, axis=-1, keepdims=True)
+    scale = ops.rsqrt(ops.mean(ops.square(centred), axis=-1, keepdims=True) + epsilon)
+    y = centred * scale * ops.cast(w.weight, "float32") + ops.cast(w.bias, "float32")
+    return ops.cast(y, x.dtype)
+
+
+def silu(x: Tensor) -> Tensor:
+    """`x * sigmoid(x)`."""
+    return ops.silu(x)
+
+
+def rotary_table(positions: Tensor, frequencies: Tensor, factor: float, dtype: str) -> tuple[Tensor, Tensor]:
+    """cos and sin of each position's angles, times `factor` (yarn's attention factor). (B, T) → (B, 1, T, D/2).
+
+    Computed in float32, because bfloat16 cannot tell neighbouring positions apart.
+    """
+    angles = ops.cast(positions, "float32")[:, None, :, None] * ops.cast(frequencies, "float32")
+    return ops.cast(ops.cos(angles) * factor, dtype), ops.cast(ops.sin(angles) * factor, dtype)
+
+
+def rotate(x: Tensor, table: tuple[Tensor, Tensor]) -> Tensor:
+    """Rotary embedding (arXiv:2104.09864), first half of each head paired with the second. x (B, N, T, D)."""
+    cos, sin = table
+    half = x.shape[-1] // 2
+    a, b = x[..., :half], x[..., half:]
+    return ops.concatenate([a * cos - b * sin, b * cos + a * sin], axis=-1)
+
+
+def split_heads(x: Tensor, width: int) -> Tensor:
+    """(B, T, N·D) → (B, N, T, D)."""
+    batch, length = ops.shape(x)[:2]
+    return ops.transpose(ops.reshape(x, (batch, length, x.shape[-1] // width, width)), (0, 2, 1, 3))
+
+
+def merge_heads(x: Tensor) -> Tensor:
+    """(B, N, T, D) → (B, T, N·D)."""
+    batch, length = ops.shape(x)[0], ops.shape(x)[2]
+    return ops.reshape(ops.transpose(x, (0, 2, 1, 3)), (batch, length, x.shape[1] * x.shape[3]))
+
+
+def attention_mask(
+    valid: Tensor | None, queries: int, keys: int, offset: Any = 0, *, causal: bool = True, window: int | None = None
+) -> Tensor | None:
+    """Who may look at whom: True where a query sees a key. Broadcasts to (B, N, T, S); None when all see all.
+
+    Args:
+        valid: (B, S) whether a key is text (not padding); None when all are.
+        queries: T; the first query stands at key `offset`.
+        keys: S.
+        causal: no query sees a later key.
+        window: a query sees itself and the `window - 1` keys before it.
+    """
+    mask = None
+    if causal or window is not None:
+        row = ops.arange(queries)[:, None] + offset
+        column = ops.arange(keys)[None, :]
+        seen = column <= row if causal else ops.ones((queries, keys), dtype="bool")
+        if window is not None:
+            seen = ops.logical_and(seen, row - column < window)
+        mask = seen[None, None]
+    if valid is not None:
+        text = ops.cast(valid, "bool")[:, None, None, :]
+        mask = text if mask is None else ops.logical_and(mask, text)
+    return mask
+
+
+def attention(q: Tensor, k: Tensor, v: Tensor, mask: Any, scale: float) -> Tensor:
+    """Grouped-query attention: softmax in float32. q (B, N, T, D), k and v (B, K, S, D) → (B, N, T, D).
+
+    Keys and values are not repeated to all heads (arXiv:2305.13245): each serves its group of N/K queries.
+    """
+    batch, heads, length, width = ops.shape(q)[0], q.shape[1], ops.shape(q)[2], q.shape[3]
+    groups = k.shape[1]
+    q = ops.reshape(q, (batch, groups, heads // groups, length, width))
+    scores = ops.cast(ops.einsum("bkgtd,bksd->bkgts", q, k), "float32") * scale
+    if mask is not None:
+        scores = ops.where(mask[:, :, None], scores, MASKED)
+    weights = ops.cast(ops.softmax(scores, axis=-1), v.dtype)
+    return ops.reshape(ops.einsum("bkgts,bksd->bkgtd", weights, v), (batch, heads, length, width))
+
+
+def new_cache(batch: int, heads: int, capacity: int, width: int, dtype: str) -> Cache:
+    """An empty cache of one layer: keys and values, each (B, K, capacity, D)."""
+    shape = (batch, heads, capacity, width)
+    return ops.zeros(shape, dtype=dtype), ops.zeros(shape, dtype=dtype)
+
+
+def append(cache: Cache, k: Tensor, v: Tensor, offset: Any) -> tuple[Cache, Tensor, Tensor]:
+    """Write new keys and values at `offset`; return the cache and the keys and values to attend to.
+
+    Those may be the whole capacity: `attention_mask` keeps what is not written yet out of sight.
+    """
+    at = (0, 0, offset, 0)
+    cache = ops.slice_update(cache[0], at, k), ops.slice_update(cache[1], at, v)
+    return cache, *cache

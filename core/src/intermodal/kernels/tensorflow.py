@@ -1,0 +1,101 @@
+"""The kernels in TensorFlow. Compiled by XLA inside `tf.function(jit_compile=True)`, and right without it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+
+from intermodal.kernels.bundle import Bundle
+from intermodal.kernels.reference import (
+    MASKED,
+    Cache,
+    Tensor,
+    attention_mask,
+    layer_norm,
+    merge_heads,
+    rms_norm,
+    rotary_table,
+    split_heads,
+)
+
+__all__ = [
+    "append",
+    "attention",
+    "attention_mask",
+    "embedding",
+    "layer_norm",
+    "linear",
+    "merge_heads",
+    "new_cache",
+    "rms_norm",
+    "rotary_table",
+    "rotate",
+    "silu",
+    "split_heads",
+]
+
+
+def _product(x: Tensor, weight: Tensor) -> Tensor:
+    """`x @ weight.T`, x of any rank; the transpose is a flag of the operator."""
+    weight = tf.cast(weight, x.dtype)
+    flat = tf.matmul(tf.reshape(x, (-1, x.shape[-1])), weight, transpose_b=True)
+    return tf.reshape(flat, tf.concat([tf.shape(x)[:-1], [tf.shape(weight)[0]]], axis=0))
+
+
+def linear(x: Tensor, w: Bundle) -> Tensor:
+    """As `reference.linear`."""
+    y = _product(x, w.weight)
+    y = tf.ensure_shape(y, (*x.shape[:-1], w.weight.shape[0]))
+    if w.scale is not None:
+        y = y * tf.cast(w.scale[:, 0], x.dtype)
+    if w.bias is not None:
+        y = y + tf.cast(w.bias, x.dtype)
+    if w.lora_a is not None:
+        y = y + _product(_product(x, w.lora_a), w.lora_b) * tf.cast(w.lora_scale, x.dtype)
+    return y
+
+
+def embedding(ids: Tensor, w: Bundle, dtype: str) -> Tensor:
+    """As `reference.embedding`."""
+    rows = tf.cast(tf.gather(w.weight, ids), dtype)
+    return rows if w.scale is None else rows * tf.cast(tf.gather(w.scale, ids), dtype)
+
+
+def silu(x: Tensor) -> Tensor:
+    """As `reference.silu`."""
+    return tf.nn.silu(x)
+
+
+def rotate(x: Tensor, table: tuple[Tensor, Tensor]) -> Tensor:
+    """As `reference.rotate`."""
+    cos, sin = table
+    a, b = tf.split(x, 2, axis=-1)
+    return tf.concat([a * cos - b * sin, b * cos + a * sin], axis=-1)
+
+
+def attention(q: Tensor, k: Tensor, v: Tensor, mask: Any, scale: float) -> Tensor:
+    """As `reference.attention`."""
+    shape = tf.shape(q)
+    groups = k.shape[1]
+    q = tf.reshape(q, (shape[0], groups, q.shape[1] // groups, shape[2], q.shape[3]))
+    scores = tf.cast(tf.einsum("bkgtd,bksd->bkgts", q, k), tf.float32) * scale
+    if mask is not None:
+        scores = tf.where(mask[:, :, None], scores, MASKED)
+    weights = tf.cast(tf.nn.softmax(scores, axis=-1), v.dtype)
+    return tf.reshape(tf.einsum("bkgts,bksd->bkgtd", weights, v), shape)
+
+
+def new_cache(batch: int, heads: int, capacity: int, width: int, dtype: str) -> Cache:
+    """As `reference.new_cache`."""
+    shape = (batch, heads, capacity, width)
+    return tf.zeros(shape, dtype), tf.zeros(shape, dtype)
+
+
+def append(cache: Cache, k: Tensor, v: Tensor, offset: Any) -> tuple[Cache, Tensor, Tensor]:
+    """As `reference.append`; XLA does it in place where the cache is carried by a loop."""
+    from tensorflow.compiler.tf2xla.python.xla import dynamic_update_slice  # pyright: ignore[reportMissingImports]
+
+    at = tf.stack([0, 0, tf.cast(offset, tf.int32), 0])
+    cache = dynamic_update_slice(cache[0], k, at), dynamic_update_slice(cache[1], v, at)
+    return cache, *cache

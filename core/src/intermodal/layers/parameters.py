@@ -1,0 +1,114 @@
+"""A Keras layer that owns variables as a weight map declares them, and hands them to kernels in bundles."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Protocol
+
+import keras
+
+from intermodal.dtypes import is_float
+from intermodal.kernels import Bundle
+from intermodal.layers.storage import StoragePolicy
+from intermodal.weights.map import Variable
+
+Tree = dict[str, Any]
+"""Bundles by module name; a repeated block's under its stem as a list: `tree["layers"][0]["self_attn.q_proj"]`."""
+
+
+class Supply(Protocol):
+    """Gives each variable its value as it is created, so that nothing is initialised first."""
+
+    def dtype(self, variable: Variable) -> str:
+        """Dtype the variable is stored in."""
+        ...
+
+    def value(self, variable: Variable) -> Any:
+        """Its value: a tensor of the running backend, of its shape and dtype."""
+        ...
+
+
+class Parameters(keras.layers.Layer):
+    """Owns variables. One Keras layer holds a whole backbone's: a layer costs a millisecond, a variable a tenth.
+
+    Args:
+        variables: what to create, in order.
+        supply: where the values come from.
+        policy: how they are stored and computed in.
+    """
+
+    def __init__(self, variables: Iterable[Variable], supply: Supply, policy: StoragePolicy, **options: Any) -> None:
+        super().__init__(dtype=policy, **options)
+        self.declared = tuple(variables)
+        self.by_name: dict[str, Any] = {}
+        for variable in self.declared:
+            dtype = supply.dtype(variable)
+            self.by_name[variable.name] = self.add_weight(
+                name=variable.name,
+                shape=variable.shape,
+                dtype=dtype,
+                initializer=lambda shape, dtype=None, _v=variable: supply.value(_v),
+                trainable=is_float(dtype),
+                autocast=False,  # kernels see what is stored and decide what it is computed in
+            )
+        self.built = True
+
+    def tensors(self) -> Tree:
+        """The variables' present values, in bundles. Cheap; inside a traced function it gives what is traced."""
+        tree: Tree = {}
+        for variable in self.declared:
+            module, field = module_of(variable.name)
+            home = tree
+            if variable.block is not None:
+                stem, number = variable.block
+                blocks = tree.setdefault(stem, [])
+                while len(blocks) <= number:
+                    blocks.append({})
+                home, module = blocks[number], module.removeprefix(f"{stem}.{number}.")
+            home[module] = home.get(module, Bundle(None))._replace(**{field: self.by_name[variable.name].value})
+            if field == "weight":
+                home[module] = home[module]._replace(**self.extras(variable))
+        return tree
+
+    def extras(self, variable: Variable) -> dict[str, Any]:
+        """Scale and adapter tensors that belong to a weight."""
+        return {
+            field: self.by_name[f"{variable.name}.{field}"].value
+            for field in ("scale", "lora_a", "lora_b", "lora_scale")
+            if f"{variable.name}.{field}" in self.by_name
+        }
+
+    def replace_variable(self, name: str, value: Any, dtype: str, *, trainable: bool) -> None:
+        """Put a variable of another dtype in the place of `name`, or add it; the old one's memory is freed."""
+        self._tracker.unlock()
+        old = self.by_name.pop(name, None)
+        if old is not None:
+            self._untrack_variable(old)
+        self.by_name[name] = self.add_weight(
+            name=name,
+            shape=tuple(value.shape),
+            dtype=dtype,
+            initializer=lambda shape, dtype=None: value,
+            trainable=trainable,
+            autocast=False,
+        )
+        self._tracker.lock()
+
+    def save_own_variables(self, store: Any) -> None:
+        """Write the variables to a `.keras` file by name, so that the order of creation does not matter."""
+        for name, variable in self.by_name.items():
+            store[name] = variable
+
+    def load_own_variables(self, store: Any) -> None:
+        """Read the variables of a `.keras` file by name."""
+        if set(store.keys()) != set(self.by_name):
+            differing = sorted(set(store.keys()) ^ set(self.by_name))[:8]
+            raise ValueError(f"the saved variables are not those of layer {self.name}: {', '.join(differing)}")
+        for name, variable in self.by_name.items():
+            variable.assign(store[name])
+
+
+def module_of(name: str) -> tuple[str, str]:
+    """Split a weight's name into its module and the field of the bundle: `("norm", "weight")`."""
+    module, _, field = name.rpartition(".")
+    return (module, field) if field in ("weight", "bias") else (name, "weight")

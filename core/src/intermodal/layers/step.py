@@ -1,0 +1,55 @@
+"""One pass of tokens through a decoder or encoder: where they stand, what they may see, and the cache they leave."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from intermodal import kernels
+
+Tensor = Any
+
+
+class Step:
+    """The context of one forward pass, made anew for each.
+
+    Attributes:
+        token_ids: (B, T) integers.
+        positions: (B, T) integers, for rotary or learned position embeddings.
+        valid: (B, S) true where a key is text and not padding, or None when all are.
+        cache: one entry a layer, replaced as layers append to it; empty when nothing is kept.
+        offset: index of the first new key in the cache.
+        inputs: whatever else the caller passed (`token_type_ids`, `pixel_values`, …).
+    """
+
+    def __init__(
+        self,
+        token_ids: Tensor,
+        positions: Tensor,
+        *,
+        valid: Tensor | None = None,
+        cache: list[kernels.Cache] | None = None,
+        offset: Any = 0,
+        inputs: dict[str, Tensor] | None = None,
+    ) -> None:
+        self.token_ids = token_ids
+        self.positions = positions
+        self.valid = valid
+        self.cache = list(cache or ())
+        self.offset = offset
+        self.inputs = inputs or {}
+
+    @property
+    def length(self) -> int:
+        """T, the number of tokens of this pass (a tensor where the backend leaves it open)."""
+        return kernels.length_of(self.token_ids)
+
+    def mask(self, *, causal: bool = True, window: int | None = None) -> Any:
+        """The attention mask for this pass, to be given to `attend`; layers of one kind share one."""
+        keys = self.cache[0][0].shape[2] if self.cache else self.length
+        return kernels.attention_mask(self.valid, self.length, keys, self.offset, causal=causal, window=window)
+
+    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, *, mask: Any, scale: float) -> Tensor:
+        """Attention of layer number `layer`, through the cache where there is one. Shapes as `kernels.attention`."""
+        if self.cache:
+            self.cache[layer], k, v = kernels.append(self.cache[layer], k, v, self.offset)
+        return kernels.attention(q, k, v, mask, scale)

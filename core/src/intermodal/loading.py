@@ -1,0 +1,157 @@
+"""`load`: the whole way of the data, one line a hop."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Mapping
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from intermodal.backend import choose
+from intermodal.dtypes import FLOATS, check_storage, compute_dtype
+from intermodal.sources.base import Access
+
+if TYPE_CHECKING:
+    from intermodal.examination import Examined
+    from intermodal.tasks.base import TaskModel
+
+
+def load(
+    uri: str | Path,
+    task: str | None = None,
+    *,
+    dtype: str = "auto",
+    revision: str | None = None,
+    token: str | bool | None = None,
+    family: str | None = None,
+    strict: bool = True,
+    backend: str | None = None,
+    device: str | None = None,
+    config: Mapping[str, Any] | None = None,
+    subfolder: str | None = None,
+    cache_dir: str | Path | None = None,
+    local_files_only: bool = False,
+    force_download: bool = False,
+    progress: bool = True,
+) -> TaskModel:
+    """Load a checkpoint as a Keras model.
+
+    Args:
+        uri: a folder or file, `hf://org/name[@revision][/subfolder]`, or `pkg://package/file`.
+        task: the Hub's name of a task (`"text-generation"`, `"text-classification"`, `"feature-extraction"`, …).
+            None: what the checkpoint was saved as. Another than that makes a new head, and says so.
+        dtype: what weights are *stored* in: `"auto"` (each as in the checkpoint; block-quantised ones as float32),
+            or `"float32"`, `"bfloat16"`, `"float16"`. What they are computed in follows by rule: float32 on a CPU, the
+            stored dtype on an accelerator.
+        revision: branch, tag or commit on the Hub; it is resolved once, and all files are read at that commit.
+        token: of the Hub; None: the one that `intermodal.login` or HF_TOKEN left.
+        family: the family or plugin to use where a checkpoint does not say, or two plugins claim it.
+        strict: unknown config keys that may matter, and unexpected tensors, are errors; else they are reported.
+        backend: `"jax"`, `"torch"` or `"tensorflow"`; only before Keras is imported.
+        device: as `keras.device` takes it: `"cpu"`, `"gpu:0"`.
+        config: values that replace config.json's.
+        subfolder, cache_dir, local_files_only, force_download: as huggingface_hub takes them.
+        progress: show progress bars in a terminal.
+
+    Returns:
+        The task's model, with `model.report` telling what was loaded from where.
+
+    Raises:
+        IntermodalError: something is refused; the message says what, and what to do.
+    """
+    check_storage(dtype)
+    choose(backend)
+    from intermodal.examination import examine
+    from intermodal.plugins import manager
+    from intermodal.weights.describe import describe
+
+    access = Access(revision, token, cache_dir, local_files_only, force_download, subfolder)
+    examined = examine(str(uri), task, access=access, family=family, strict=strict, config=config)
+    examined.checkpoint.prepare()
+    started = time.perf_counter()
+    with _device_scope(device):
+        model = build(examined, dtype, progress=progress)
+    add_processing(model, examined)
+    model.report = describe(model, examined, dtype, time.perf_counter() - started)
+    for sentence in model.report.warnings:
+        warnings.warn(sentence, stacklevel=2)
+    manager().notify_loaded(model, model.report)
+    return model
+
+
+def build(examined: Examined, dtype: str = "auto", *, progress: bool = True) -> TaskModel:
+    """Build the Keras model of an examined checkpoint, each variable made from its bytes as it is created."""
+    from intermodal.commands.console import progress_bar
+    from intermodal.layers.storage import StoragePolicy, device_kind
+    from intermodal.plugins import manager
+    from intermodal.weights.plan import plan_bytes
+    from intermodal.weights.supply import CheckpointSupply
+
+    check_tied_copies(examined)
+    stored = storage_dtype(examined, dtype)
+    policy = StoragePolicy(stored, compute_dtype(stored, device_kind()))
+    total = plan_bytes(examined.plan)[1]
+    with (
+        progress_bar("Reading weights", total=total, unit="bytes", enabled=progress) as advance,
+        CheckpointSupply(examined.checkpoint, examined.plan, dtype, advance) as supply,
+    ):
+        return manager().build_model(
+            examined.owner,
+            config=examined.config,
+            task=examined.task,
+            weight_map=examined.weight_map,
+            weights=supply,
+            dtype=policy,
+        )
+
+
+def storage_dtype(examined: Examined, dtype: str) -> str:
+    """The dtype most parameters are stored in: the policy's, while single variables may differ under `"auto"`."""
+    if dtype != "auto":
+        return dtype
+    counts: dict[str, int] = {}
+    for pieces in examined.plan.pieces.values():
+        for piece in pieces:
+            name = piece.source.dtype if piece.source.dtype in FLOATS else "float32"
+            counts[name] = counts.get(name, 0) + piece.source.nbytes
+    return max(counts, key=lambda name: counts[name]) if counts else "float32"
+
+
+def check_tied_copies(examined: Examined) -> None:
+    """Refuse a checkpoint whose config ties two weights that it holds with different values.
+
+    Raises:
+        WeightError: names both tensors and the override that unties them.
+    """
+    from intermodal.errors import WeightError
+    from intermodal.weights.supply import tied_copy_differs
+
+    plan = examined.plan
+    for name, copy in plan.tied_copies.items():
+        (piece,) = plan.pieces[plan.tied[name]]
+        if tied_copy_differs(examined.checkpoint, copy.name, piece.source.name):
+            raise WeightError(
+                f"The config ties {copy.name} to {piece.source.name} (tie_word_embeddings), but {copy.file} holds both "
+                'with different values. To use both: load(uri, config={"tie_word_embeddings": False}).'
+            )
+
+
+def add_processing(model: TaskModel, examined: Examined) -> None:
+    """Give the model its tokenizer and its generation settings, where the checkpoint holds them."""
+    from intermodal.generation.settings import GenerationSettings
+    from intermodal.processing.load import checkpoint_tokenizer, read_generation_config
+
+    model.tokenizer = checkpoint_tokenizer(examined.checkpoint)
+    model.generation_settings = GenerationSettings.from_files(
+        read_generation_config(examined.checkpoint), model.config.raw, model.tokenizer
+    )
+
+
+def _device_scope(device: str | None) -> Any:
+    if device is None:
+        return nullcontext()
+    import keras
+
+    return keras.device(device)

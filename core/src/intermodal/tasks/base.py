@@ -1,0 +1,172 @@
+"""What all tasks share: a Keras model with a backbone, perhaps a head, and the way back to a checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import keras
+
+from intermodal.families import Family
+from intermodal.layers.backbone import Backbone
+from intermodal.layers.parameters import Parameters, Supply, Tree
+from intermodal.layers.step import Step
+from intermodal.layers.storage import StoragePolicy
+from intermodal.weights.map import WeightMap
+
+if TYPE_CHECKING:
+    from intermodal.generation.settings import GenerationSettings
+    from intermodal.processing.tokenizer import Tokenizer
+    from intermodal.weights.report import LoadReport
+
+Tensor = Any
+
+
+class TaskModel(keras.Model):
+    """A checkpoint's model for one task. A real Keras model: `fit`, `predict`, `save` and the rest work on it.
+
+    Call it with a dict or with keywords: `input_ids` (batch, sequence) integers; optionally `attention_mask` of the
+    same shape (1 for text, 0 for padding), `position_ids`, and whatever else the family's backbone reads.
+
+    Attributes:
+        family: who it belongs to. `config`: the family's typed config. `weight_map`: its weights, by name.
+        backbone, head: the layers that own the variables. `head` is None where the task has none of its own.
+        tokenizer: from the checkpoint, or None where it holds none.
+        generation_settings: defaults of the checkpoint's generation_config.json.
+        report: what was loaded from where; None for a model that was not loaded.
+    """
+
+    task: str
+
+    def __init__(
+        self,
+        family: Family,
+        config: Any,
+        weight_map: WeightMap,
+        supply: Supply,
+        policy: StoragePolicy,
+        **options: Any,
+    ) -> None:
+        super().__init__(dtype=policy, **options)
+        self.family = family
+        self.config = config
+        self.weight_map = weight_map
+        backbone: type[Backbone] = _resolve_backbone(family)
+        self.backbone = backbone(config, weight_map, supply, policy)
+        head = [variable for variable in weight_map.variables() if variable.head]
+        self.head = Parameters(head, supply, policy, name="head") if head else None
+        self.tokenizer: Tokenizer | None = None
+        self.generation_settings: GenerationSettings | None = None
+        self.report: LoadReport | None = None
+        self.adapter: dict[str, Any] | None = None
+        self.quantization: str | None = None
+        self.built = True
+
+    # --- computing ---------------------------------------------------------------------------------------------------
+
+    def tensors(self) -> Tree:
+        """All tensors as they are now: the backbone's tree, and the head's under `"head"`."""
+        return {**self.backbone.tensors(), "head": self.head.tensors() if self.head else {}}
+
+    def compute(self, w: Tree, step: Step) -> Any:
+        """The task's output from tensors and a step. Pure: it depends on nothing else."""
+        raise NotImplementedError(f"{type(self).__name__} does not say what it computes")
+
+    def __call__(self, inputs: Any = None, **keywords: Any) -> Any:
+        """Compute outputs from a dict, from keywords, or from `input_ids` alone."""
+        names = [name for name in keywords if name not in ("training", "mask")]
+        if inputs is None:
+            inputs = {name: keywords.pop(name) for name in names}
+        elif not isinstance(inputs, dict):
+            inputs = {"input_ids": inputs, **{name: keywords.pop(name) for name in names}}
+        if "input_ids" not in inputs:
+            raise ValueError(f"{type(self).__name__} needs input_ids, of shape (batch, sequence); got {sorted(inputs)}")
+        return super().__call__(inputs, **keywords)
+
+    def call(self, inputs: dict[str, Tensor], training: bool = False) -> Any:
+        """What Keras calls; see `__call__`."""
+        if not isinstance(inputs, dict):
+            inputs = {"input_ids": inputs}
+        return self.compute(self.tensors(), self.backbone.step(inputs))
+
+    def compute_output_spec(self, inputs: Any, **_: Any) -> Any:
+        """Output shapes for Keras' symbolic calls, without tracing the backbone."""
+        ids = inputs["input_ids"] if isinstance(inputs, dict) else inputs
+        return self.output_spec(*ids.shape)
+
+    def output_spec(self, batch: int | None, length: int | None) -> Any:
+        """`KerasTensor`s of the outputs for ids of shape (batch, length)."""
+        raise NotImplementedError(f"{type(self).__name__} does not say what it returns")
+
+    # --- changing the weights ----------------------------------------------------------------------------------------
+
+    def enable_lora(
+        self, rank: int, targets: Sequence[str] | None = None, *, alpha: float | None = None, seed: int | None = None
+    ) -> None:
+        """Freeze the weights and add low-rank updates to linears (arXiv:2106.09685). See `intermodal.layers.lora`."""
+        from intermodal.layers.lora import enable_lora
+
+        enable_lora(self, rank, targets, alpha=alpha, seed=seed)
+
+    def quantize(self, mode: str, **options: Any) -> None:
+        """Store every linear and embedding in fewer bits. See `intermodal.layers.quantize`."""
+        from intermodal.layers.quantize import quantize
+
+        quantize(self, mode, **options)
+
+    def parts(self) -> list[Parameters]:
+        """The layers that own variables."""
+        return [self.backbone, *([self.head] if self.head else [])]
+
+    # --- writing it back ---------------------------------------------------------------------------------------------
+
+    def save_pretrained(self, folder: str | Path, *, max_shard_size: int | str = "5GB") -> None:
+        """Write a Hugging Face folder: safetensors, config.json, generation_config.json and the tokenizer's files.
+
+        It goes through the weight map inverted, so that transformers and vLLM read it with no missing or unexpected
+        key. LoRA updates are merged, quantised weights are written as floats. Written beside and renamed into place.
+        """
+        from intermodal.weights.exporter import save_pretrained
+
+        save_pretrained(self, folder, max_shard_size=max_shard_size)
+
+    def get_config(self) -> dict[str, Any]:
+        """What `from_config` needs to make the same model, blank."""
+        return {
+            "family": self.family.model_types[0],
+            "task": self.task,
+            "config": self.config.to_hf(),
+            "dtypes": {name: str(v.dtype) for part in self.parts() for name, v in part.by_name.items()},
+            "policy": self.dtype_policy.get_config(),
+            "adapter": self.adapter,
+            "quantization": self.quantization,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> TaskModel:
+        """Make a blank model of a saved config; its weights follow (`keras.models.load_model` does both)."""
+        from intermodal.tasks.restore import from_saved_config
+
+        return from_saved_config(config)
+
+    def save_assets(self, inner_path: str) -> None:
+        """Keep the tokenizer in a `.keras` file."""
+        if self.tokenizer is not None:
+            self.tokenizer.save_pretrained(inner_path)
+
+    def load_assets(self, inner_path: str) -> None:
+        """Read the tokenizer of a `.keras` file."""
+        from intermodal.processing.load import tokenizer_from_repository
+        from intermodal.processing.tokenizer import Tokenizer
+        from intermodal.sources import open_repository
+        from intermodal.sources.base import Access
+
+        parts = tokenizer_from_repository(open_repository(inner_path, Access()))
+        self.tokenizer = Tokenizer(parts) if parts else None
+
+
+def _resolve_backbone(family: Family) -> type[Backbone]:
+    from intermodal.families import resolve
+
+    return resolve(family.backbone)

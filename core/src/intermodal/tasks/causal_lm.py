@@ -1,0 +1,49 @@
+"""Text generation: logits of the next token, and the text they make."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from intermodal import kernels
+from intermodal.layers.parameters import Tree
+from intermodal.layers.step import Step
+from intermodal.tasks.base import TaskModel, Tensor
+
+
+@keras.saving.register_keras_serializable(package="intermodal")
+class CausalLM(TaskModel):
+    """Called, it returns logits (batch, sequence, vocabulary) in float32."""
+
+    task = "text-generation"
+
+    def logits(self, w: Tree, step: Step, *, last_only: bool = False) -> Tensor:
+        """Logits of every position (B, T, V), or of the last alone (B, 1, V), in float32. `step.cache` is replaced."""
+        hidden = self.backbone.forward(w, step)["last_hidden_state"]
+        if last_only:
+            hidden = hidden[:, -1:]
+        tied = self.weight_map["lm_head.weight"].tied_to
+        head = w["embed_tokens"] if tied else w["head"]["lm_head"]
+        return ops.cast(kernels.linear(hidden, head), "float32")
+
+    def compute(self, w: Tree, step: Step) -> Tensor:
+        """Logits of every position."""
+        return self.logits(w, step)
+
+    def output_spec(self, batch: int | None, length: int | None) -> Any:
+        """(batch, sequence, vocabulary), float32."""
+        return keras.KerasTensor((batch, length, self.config.vocab_size), dtype="float32")
+
+    def generate(self, prompt: Any, **options: Any) -> Any:
+        """Continue a prompt, a list of prompts, or token ids. See `intermodal.generation.generate`."""
+        from intermodal import generation
+
+        return generation.generate(self, prompt, **options)
+
+    def chat(self, messages: Any, **options: Any) -> Any:
+        """Answer chat messages in the checkpoint's own template. See `intermodal.generation.chat`."""
+        from intermodal import generation
+
+        return generation.chat(self, messages, **options)

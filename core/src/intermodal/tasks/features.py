@@ -1,0 +1,27 @@
+"""Feature extraction: the backbone alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+from intermodal.layers.parameters import Tree
+from intermodal.layers.step import Step
+from intermodal.tasks.base import TaskModel
+
+
+@keras.saving.register_keras_serializable(package="intermodal")
+class FeatureExtraction(TaskModel):
+    """Called, it returns `{"last_hidden_state": (batch, sequence, hidden)}`, and a `"pooler_output"` if there is one."""
+
+    task = "feature-extraction"
+
+    def compute(self, w: Tree, step: Step) -> dict[str, Any]:
+        """What the backbone returns."""
+        return self.backbone.forward(w, step)
+
+    def output_spec(self, batch: int | None, length: int | None) -> dict[str, Any]:
+        """`last_hidden_state`, in the compute dtype."""
+        shape = (batch, length, self.config.hidden_size)
+        return {"last_hidden_state": keras.KerasTensor(shape, dtype=self.compute_dtype)}

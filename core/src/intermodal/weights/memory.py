@@ -1,0 +1,93 @@
+"""Host buffers that every backend can use without a copy, and their way into a backend's own tensor."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from intermodal.dtypes import numpy_dtype
+
+# Alignment below which JAX copies in silence, and at which TensorFlow's kernels abort the process.
+ALIGNMENT = 64
+
+
+def aligned_empty(shape: tuple[int, ...], dtype: str) -> np.ndarray:
+    """An uninitialised array whose first byte is at a multiple of 64. It is touched for the first time when filled."""
+    kind = numpy_dtype(dtype)
+    nbytes = math.prod(shape) * kind.itemsize
+    raw = np.empty(nbytes + ALIGNMENT, dtype=np.uint8)
+    start = -raw.ctypes.data % ALIGNMENT
+    return raw[start : start + nbytes].view(kind).reshape(shape)
+
+
+def to_backend(values: np.ndarray) -> Any:
+    """Hand an array to the running backend: zero-copy on a CPU, a transfer on an accelerator.
+
+    The backend's tensor keeps the buffer alive; the caller must not write to it afterwards.
+    """
+    import keras
+
+    match keras.backend.backend():
+        case "jax":
+            return _to_jax(values)
+        case "torch":
+            return _to_torch(values)
+        case "tensorflow":
+            return _to_tensorflow(values)
+        case other:
+            raise RuntimeError(f"no way to hand weights to backend {other!r}")
+
+
+def _to_jax(values: np.ndarray) -> Any:
+    import jax
+
+    return jax.device_put(values)
+
+
+def _to_torch(values: np.ndarray) -> Any:
+    import torch
+    from keras.src.backend.torch.core import get_device  # the device scope that keras.device() sets
+
+    # torch reads no ml_dtypes: pass such values by their bits.
+    if values.dtype.name in _TORCH_BY_BITS:
+        bits, name = _TORCH_BY_BITS[values.dtype.name]
+        tensor = torch.from_numpy(values.view(bits)).view(getattr(torch, name))
+    else:
+        tensor = torch.from_numpy(values)
+    device = get_device()
+    return tensor if device == "cpu" else tensor.to(device)
+
+
+def _to_tensorflow(values: np.ndarray) -> Any:
+    import tensorflow as tf
+
+    if values.size == 0 or values.ctypes.data % ALIGNMENT:
+        return tf.convert_to_tensor(values)
+    if values.dtype.name == "bfloat16":
+        return tf.bitcast(tf.experimental.dlpack.from_dlpack(values.view(np.uint16).__dlpack__()), tf.bfloat16)
+    return tf.experimental.dlpack.from_dlpack(values.__dlpack__())
+
+
+def from_backend(tensor: Any) -> np.ndarray:
+    """A tensor of the running backend as a numpy array (ml_dtypes' where numpy has none), without a copy on a CPU."""
+    import keras
+
+    if keras.backend.backend() == "torch":
+        tensor = tensor.detach().cpu()
+        name = str(tensor.dtype).removeprefix("torch.")
+        if name in _TORCH_BY_BITS:
+            import torch
+
+            bits = getattr(torch, np.dtype(_TORCH_BY_BITS[name][0]).name)
+            return tensor.view(bits).numpy().view(numpy_dtype(name))
+        return tensor.numpy()
+    return tensor.numpy() if keras.backend.backend() == "tensorflow" else np.asarray(tensor)
+
+
+_TORCH_BY_BITS = {
+    "bfloat16": (np.int16, "bfloat16"),
+    "float8_e4m3fn": (np.int8, "float8_e4m3fn"),
+    "float8_e5m2": (np.int8, "float8_e5m2"),
+}

@@ -1,0 +1,81 @@
+"""The load report: what went where, from which file at which revision, and what was left out and why."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+@dataclass
+class LoadReport:
+    """On every loaded model as `model.report`. All of it is data: `to_json()` is kept with exported weights.
+
+    Attributes:
+        uri: what was asked for. `revision`: the commit it was read at, where there is one.
+        family: name of the family; `plugin`, `plugin_version`: who provided it.
+        format, dialect: of the checkpoint. `files`: weight files that were read.
+        task: the task of the model. `architecture`: what config.json calls it.
+        backend, device: where it was put. `storage`, `compute`: dtypes (storage "auto": each as in the checkpoint).
+        parameters: number of them. `stored_bytes`: read from files; `bytes`: held in memory.
+        seconds: building and reading, imports excluded.
+        prefix: what backbone names began with.
+        loaded: variable → the tensors it came from, with dtypes.
+        tied: weight → the variable it shares.
+        ignored: tensor → why it was not loaded.
+        new: head variables that were initialised, because the checkpoint holds another task.
+        config: accounting of config.json: consumed, inert, foreign.
+        generation: accounting of generation_config.json.
+        warnings: what the user should know, one sentence each.
+    """
+
+    uri: str
+    revision: str | None
+    family: str
+    plugin: str
+    plugin_version: str
+    format: str
+    dialect: str
+    task: str
+    architecture: str | None
+    backend: str
+    device: str
+    storage: str
+    compute: str
+    intermodal_version: str
+    prefix: str = ""
+    files: list[str] = field(default_factory=list)
+    parameters: int = 0
+    stored_bytes: int = 0
+    bytes: int = 0
+    seconds: float = 0.0
+    loaded: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    tied: dict[str, str] = field(default_factory=dict)
+    ignored: dict[str, str] = field(default_factory=dict)
+    new: list[str] = field(default_factory=list)
+    config: dict[str, Any] = field(default_factory=dict)
+    generation: dict[str, Any] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything, as plain data."""
+        return asdict(self)
+
+    def to_json(self) -> str:
+        """Everything, as JSON."""
+        return json.dumps(self.to_dict(), indent=2)
+
+    def __str__(self) -> str:
+        """A few lines for a person."""
+        at = f" at {self.revision[:12]}" if self.revision else ""
+        lines = [
+            f"{self.uri}{at}: {self.family} ({self.plugin} {self.plugin_version}), {self.task}",
+            f"{self.parameters / 1e6:,.1f} M parameters, {self.bytes / 1e6:,.0f} MB on {self.backend} {self.device}, "
+            f"stored in {self.storage}, computed in {self.compute}, {self.seconds:.1f} s",
+        ]
+        if self.new:
+            lines.append(f"NEW, not from the checkpoint and in need of training: {', '.join(self.new)}")
+        if self.ignored:
+            reasons = sorted(set(self.ignored.values()))
+            lines.append(f"{len(self.ignored)} tensors ignored: {'; '.join(reasons)}")
+        return "\n".join([*lines, *self.warnings])

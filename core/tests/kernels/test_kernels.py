@@ -1,0 +1,132 @@
+"""Every native kernel against its reference in keras.ops, and the reference against torch's own operators."""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from intermodal import kernels
+from intermodal.kernels import Bundle, reference
+
+pytestmark = pytest.mark.backend
+
+random = np.random.default_rng(7)
+
+
+def tensor(*shape, dtype="float32"):
+    return ops.convert_to_tensor(random.standard_normal(shape).astype("float32"), dtype=dtype)
+
+
+def close(got, expected, tolerance=2e-6):
+    got, expected = (np.asarray(ops.convert_to_numpy(ops.cast(x, "float32"))) for x in (got, expected))
+    assert got.shape == expected.shape
+    np.testing.assert_allclose(got, expected, atol=tolerance * max(1, np.abs(expected).max()), rtol=0)
+
+
+BUNDLES = {
+    "plain": lambda: Bundle(tensor(6, 8)),
+    "bias": lambda: Bundle(tensor(6, 8), tensor(6)),
+    "stored in bfloat16": lambda: Bundle(tensor(6, 8, dtype="bfloat16"), tensor(6)),
+    "int8": lambda: Bundle(ops.cast(tensor(6, 8) * 40, "int8"), tensor(6), ops.abs(tensor(6, 1))),
+    "lora": lambda: Bundle(tensor(6, 8), None, None, tensor(2, 8), tensor(6, 2), ops.convert_to_tensor(0.5)),
+}
+
+
+@pytest.mark.parametrize("kind", BUNDLES)
+@pytest.mark.parametrize("shape", [(3, 8), (2, 5, 8)])
+def test_linear(kind, shape):
+    bundle, x = BUNDLES[kind](), tensor(*shape)
+    close(kernels.linear(x, bundle), reference.linear(x, bundle))
+
+
+@pytest.mark.parametrize("kind", ["plain", "stored in bfloat16", "int8"])
+def test_embedding(kind):
+    bundle, ids = BUNDLES[kind](), ops.convert_to_tensor([[0, 5], [3, 3]], dtype="int32")
+    close(kernels.embedding(ids, bundle, "float32"), reference.embedding(ids, bundle, "float32"), 0)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_norms(dtype):
+    x, bundle = tensor(2, 5, 8, dtype=dtype) * 3, Bundle(tensor(8, dtype=dtype), tensor(8, dtype=dtype))
+    tolerance = 2e-6 if dtype == "float32" else 0
+    close(kernels.rms_norm(x, bundle, 1e-2), reference.rms_norm(x, bundle, 1e-2), tolerance)
+    close(kernels.layer_norm(x, bundle, 1e-2), reference.layer_norm(x, bundle, 1e-2), 2e-6 if tolerance else 1e-2)
+
+
+def test_rotary_is_a_rotation_by_position_times_frequency():
+    frequencies = np.array([1.0, 0.1, 0.01], np.float32)
+    positions = ops.convert_to_tensor([[0, 1, 50]], dtype="int32")
+    x = tensor(1, 2, 3, 6)
+    table = kernels.rotary_table(positions, frequencies, 1.0, "float32")
+    got = ops.convert_to_numpy(kernels.rotate(x, table))
+    values = ops.convert_to_numpy(x)
+    pairs = values[..., :3] + 1j * values[..., 3:]
+    turned = pairs * np.exp(1j * np.array([0, 1, 50])[None, None, :, None] * frequencies)
+    np.testing.assert_allclose(got, np.concatenate([turned.real, turned.imag], -1), atol=2e-5)
+
+
+MASKS = {
+    "full": {"causal": False},
+    "causal": {},
+    "causal, continued": {"offset": 3},
+    "window": {"window": 2},
+    "padded": {"valid": True},
+    "padded window, continued": {"valid": True, "window": 3, "offset": 3},
+    "padded, not causal": {"valid": True, "causal": False},
+}
+
+
+@pytest.mark.parametrize("kind", MASKS)
+def test_attention_under_every_mask(kind):
+    options = dict(MASKS[kind])
+    queries, offset = 4, options.get("offset", 0)
+    keys = queries + offset
+    if options.pop("valid", False):
+        valid = np.ones((2, keys), bool)
+        valid[1, :2] = False
+        options["valid"] = ops.convert_to_tensor(valid)
+    q, k, v = tensor(2, 6, queries, 8), tensor(2, 2, keys, 8), tensor(2, 2, keys, 8)
+    valid = options.pop("valid", None)
+    expected = reference.attention(
+        q, k, v, reference.attention_mask(valid, queries, keys, **options), scale=0.3
+    )
+    got = kernels.attention(q, k, v, kernels.attention_mask(valid, queries, keys, **options), scale=0.3)
+    got, expected = ops.convert_to_numpy(got), ops.convert_to_numpy(expected)
+    if valid is not None and not options.get("offset"):
+        got, expected = got[:, :, 2:], expected[:, :, 2:]  # rows of padding see nothing and are not compared
+    np.testing.assert_allclose(got, expected, atol=3e-6)
+
+
+def test_heads_are_the_slow_axis():
+    x = tensor(2, 3, 8)
+    heads = kernels.split_heads(x, 4)
+    close(heads, np.swapaxes(ops.convert_to_numpy(x).reshape(2, 3, 2, 4), 1, 2), 0)
+    close(kernels.merge_heads(heads), x, 0)
+
+
+def test_append_writes_at_the_offset():
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        append = tf.function(kernels.append, jit_compile=True)
+    else:
+        append = kernels.append
+    cache = kernels.new_cache(1, 2, 6, 4, "float32")
+    k, v = tensor(1, 2, 2, 4), tensor(1, 2, 2, 4)
+    cache, keys, values = append(cache, k, v, 3)
+    close(cache[0][:, :, 3:5], k, 0)
+    close(cache[1][:, :, 3:5], v, 0)
+    close(keys[:, :, 3:5], k, 0)
+    close(values[:, :, 3:5], v, 0)
+    assert not ops.any(cache[0][:, :, :3])
+
+
+def test_reference_attention_is_torch_attention():
+    torch = pytest.importorskip("torch")
+    q, k, v = (ops.convert_to_numpy(tensor(2, n, 5, 8)) for n in (6, 2, 2))
+    mask = reference.attention_mask(None, 5, 5)
+    got = ops.convert_to_numpy(reference.attention(*map(ops.convert_to_tensor, (q, k, v)), mask, scale=0.4))
+    expected = torch.nn.functional.scaled_dot_product_attention(
+        *(torch.tensor(np.array(x)) for x in (q, k, v)), is_causal=True, scale=0.4, enable_gqa=True
+    )
+    np.testing.assert_allclose(got, expected.numpy(), atol=2e-6)
