@@ -64,15 +64,18 @@ def examine(
     family: str | None = None,
     strict: bool = True,
     config: Mapping[str, Any] | None = None,
+    checkpoint: Checkpoint | None = None,
 ) -> Examined:
     """Source, checkpoint, catalog, config and weight map of a URI. Nothing large is read or allocated.
+
+    Args are those of `load`; `checkpoint` is one that is open already.
 
     Raises:
         IntermodalError: any hop refuses; the message names the file, the key or the tensor, and what to do.
     """
     plugins = manager()
-    repository = open_repository(uri, access or Access(), plugins.source)
-    checkpoint = open_checkpoint(repository, plugins.reader)
+    if checkpoint is None:
+        checkpoint = open_checkpoint(open_repository(uri, access or Access(), plugins.source), plugins.reader)
     owner = plugins.family(checkpoint.family_key, override=family)
     raw = raw_config(checkpoint, owner.family)
     warnings: list[str] = []

@@ -13,7 +13,7 @@ from intermodal.tasks.base import TaskModel
 
 @keras.saving.register_keras_serializable(package="intermodal")
 class FeatureExtraction(TaskModel):
-    """Called, it returns `{"last_hidden_state": (batch, sequence, hidden)}`, and a `"pooler_output"` if there is one."""
+    """Called, it returns `{"last_hidden_state": (batch, sequence, hidden)}`, and perhaps `"pooler_output"`."""
 
     task = "feature-extraction"
 

@@ -94,11 +94,12 @@ def make_plan(
                 found.missing.append(f"{alias.name} {weight.shape}")
             continue
         expected = alias.of_shape or alias.transform.stored_shape(weight.shape)
+        used = found.used.setdefault(info.name, [])
         if info.shape != expected:
             found.wrong.append(f"{info.name} in {info.file}: shape {info.shape}, the config says {expected}")
             continue
         piece = Piece(weight, info, alias, weight.place[1] if weight.place else None)
-        found.used.setdefault(info.name, []).append(piece)
+        used.append(piece)
         pieces.setdefault(weight.variable, []).append(piece)
 
     ignored, unexpected = _unused(weight_map, tensors, found.used, heads_elsewhere, strict)
