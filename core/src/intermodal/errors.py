@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class IntermodalError(Exception):
     """Base of all errors below: catch this to catch everything that intermodal refuses."""
@@ -56,7 +58,13 @@ class AmbiguousPluginError(PluginError):
 
 
 class ConfigError(IntermodalError):
-    """A config key has a value that is malformed, or that the builder cannot honour."""
+    """A config key has a value that is malformed, or that the builder cannot honour.
+
+    Attributes:
+        problems: one for each key, where the config was read as a whole: `intermodal.config.Problem`.
+    """
+
+    problems: tuple[Any, ...] = ()
 
 
 class BackendError(IntermodalError):

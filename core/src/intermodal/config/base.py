@@ -1,0 +1,206 @@
+"""The base of every family's config: a typed, frozen class that reads config.json and writes it again."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar, Self
+
+from intermodal.config import fields as declare
+from intermodal.config.accounting import ABSENT, Account, ConfigReport, Problem, Rule, refusal
+from intermodal.config.common import COMMON_INERT, COMMON_RULES
+from intermodal.config.fields import Check, summary
+from intermodal.errors import ConfigError
+
+PROBLEM_TYPES = ("regression", "single_label_classification", "multi_label_classification")
+_LABEL_KEYS = ("num_labels", "id2label", "label2id")
+_NOT_EXPORTED = ("auto_map", "quantization_config", "compression_config", "quantization")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """The config of one model. Fields carry Hugging Face's names, and transformers' defaults where a key is absent.
+
+    A family subclasses it once, declares its fields with `intermodal.config.fields`, and sets the class attributes.
+
+    Attributes:
+        model_types: values of `model_type` that it reads; the first is the one it writes.
+        checked_against: the transformers version whose config class and modelling code the tables were checked against.
+        inert_keys: keys without effect in this family, and why; they add to `common.COMMON_INERT`.
+        rules: keys without effect for some values only; they add to `common.COMMON_RULES`.
+        spelled_keys: keys that `read_spellings` takes and `write_spellings` gives.
+        raw: config.json as it was read, kept for export.
+        file: the file it was read from, for messages.
+    """
+
+    model_types: ClassVar[tuple[str, ...]] = ()
+    checked_against: ClassVar[str] = "0"
+    inert_keys: ClassVar[Mapping[str, str]] = {}
+    rules: ClassVar[Mapping[str, Rule]] = {}
+    spelled_keys: ClassVar[tuple[str, ...]] = ()
+
+    architectures: tuple[str, ...] = declare.names()
+    id2label: Mapping[int, str] | None = declare.labels()
+    label2id: Mapping[str, int] | None = declare.label_ids()
+    problem_type: str | None = declare.choice(None, {name: name for name in PROBLEM_TYPES}, nullable=True)
+    raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    file: str = field(default="config.json", repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        problems = []
+        for name, check in self.checks().items():
+            value = getattr(self, name)
+            try:
+                object.__setattr__(self, name, check.read(value))
+            except (ValueError, TypeError):
+                problems.append(Problem(name, value, f"expected {check.expected}"))
+        if not problems:
+            self.resolve()
+            problems.extend(self.contradictions())
+        if problems:
+            raise refusal(self.file, problems)
+
+    # --- for a family to override -----------------------------------------------------------------------------------
+
+    @classmethod
+    def read_spellings(cls, account: Account) -> dict[str, Any]:
+        """Fields that have several spellings in config.json: take them from `account`, which collects problems."""
+        return {}
+
+    def write_spellings(self) -> dict[str, Any]:
+        """What those fields are in config.json; it replaces every key of `spelled_keys`."""
+        return {}
+
+    def resolve(self) -> None:
+        """Fill in fields whose default depends on others, once all are known to be valid."""
+
+    def contradictions(self) -> Iterator[Problem]:
+        """Values that are valid each but not together."""
+        if self.problem_type == "single_label_classification" and self.num_labels == 1:
+            text = 'needs more than one label; use "regression" for a single one'
+            yield Problem("problem_type", self.problem_type, text)
+
+    # --- reading and writing ------------------------------------------------------------------------------------------
+
+    @classmethod
+    def from_hf(
+        cls,
+        raw: Mapping[str, Any],
+        *,
+        strict: bool = True,
+        overrides: Mapping[str, Any] | None = None,
+        file: str = "config.json",
+    ) -> tuple[Self, ConfigReport]:
+        """Read a config.json and account for each of its keys.
+
+        Args:
+            raw: the content of config.json.
+            strict: refuse unknown keys where they may matter: beside `auto_map`, and in files written by a newer
+                transformers than the family's tables know. Other unknown keys are reported.
+            overrides: keys to set to another value before reading.
+            file: what messages call the file.
+
+        Raises:
+            ConfigError: a value is malformed or cannot be honoured; it names every such key at once.
+        """
+        if not isinstance(raw, Mapping) or not all(isinstance(key, str) for key in raw):
+            raise ConfigError(f"{file} holds {summary(raw)}, where an object with string keys was expected")
+        account = Account({**raw, **(overrides or {})}, file, cls.checked_against)
+        inert, rules = cls.tables()
+        for key in overrides or {}:
+            account.notes.append(f"{key} = {summary(account.raw[key])} was given by the caller")
+            if key not in raw and key not in cls.known_keys():
+                account.refuse(key, account.raw[key], "not a key of this family, so it would override nothing")
+        model_type = account.take("model_type")
+        if model_type is not None and model_type not in cls.model_types:
+            account.notes.append(f"model_type = {summary(model_type)} is read as {cls.model_types[0]}")
+
+        values = {
+            name: account.read(check, name, account.take(name))
+            for name, check in cls.checks().items()
+            if name in account.raw
+        }
+        values.update(cls.read_spellings(account))
+        if "num_labels" in account.raw:
+            cls._read_num_labels(account, values)
+        account.sort_rest(inert, rules, strict)
+        if account.raw.get("auto_map"):
+            account.notes.append("auto_map names code of the repository's own; it is not run")
+
+        config = None
+        if ABSENT not in values.values():
+            try:
+                config = cls(**values, raw=copy.deepcopy(dict(account.raw)), file=file)
+            except ConfigError as error:
+                account.problems.extend(error.problems)
+        if account.problems or config is None:
+            raise refusal(file, account.problems)
+        return config, account.report()
+
+    def to_hf(self, *, architectures: tuple[str, ...] | None = None, dtype: str | None = None) -> dict[str, Any]:
+        """The content of a config.json that transformers loads to the same model.
+
+        Keys that were read are kept, also the inert and foreign ones; fields that differ from them are updated.
+
+        Args:
+            architectures: class names to write, where the exported model is of another task.
+            dtype: dtype of the exported weights, as transformers names it (`"bfloat16"`).
+        """
+        content = copy.deepcopy({key: value for key, value in self.raw.items() if key not in _NOT_EXPORTED})
+        content["model_type"] = self.model_types[0]
+        before = type(self).from_hf(self.raw, strict=False)[0] if self.raw else None
+        for name, check in self.checks().items():
+            value = getattr(self, name)
+            if name not in _LABEL_KEYS and (before is None or value != getattr(before, name)):
+                content[name] = check.write(value)
+        for key in (*self.spelled_keys, *_LABEL_KEYS):
+            content.pop(key, None)
+        content.update(self.write_spellings())
+        for key in ("id2label", "label2id"):
+            if (value := getattr(self, key)) is not None:
+                content[key] = self.checks()[key].write(value)
+        if architectures is not None:
+            content["architectures"] = list(architectures)
+        if dtype is not None:
+            content["dtype"] = dtype
+            if "torch_dtype" in content:
+                content["torch_dtype"] = dtype
+        return content
+
+    # --- what there is ------------------------------------------------------------------------------------------------
+
+    @property
+    def num_labels(self) -> int:
+        """How many labels a classification head has; 2 where the config names none, as in transformers."""
+        return 2 if self.id2label is None else len(self.id2label)
+
+    @classmethod
+    def checks(cls) -> dict[str, Check]:
+        """The fields that are read from the key of their own name, and what they accept."""
+        return {item.name: item.metadata["check"] for item in fields(cls) if "check" in item.metadata}
+
+    @classmethod
+    def tables(cls) -> tuple[dict[str, str], dict[str, Rule]]:
+        """Inert keys and rules of this family; its own go before the common ones."""
+        inert = {key: why for key, why in COMMON_INERT.items() if key not in cls.rules}
+        rules = {key: rule for key, rule in COMMON_RULES.items() if key not in cls.inert_keys}
+        return {**inert, **cls.inert_keys}, {**rules, **cls.rules}
+
+    @classmethod
+    def known_keys(cls) -> frozenset[str]:
+        """Every key that some table mentions; any other is foreign."""
+        inert, rules = cls.tables()
+        return frozenset((*cls.checks(), *cls.spelled_keys, *_LABEL_KEYS, *inert, *rules))
+
+    @staticmethod
+    def _read_num_labels(account: Account, values: dict[str, Any]) -> None:
+        """Honour `num_labels`, which transformers 4 wrote for heads without label names."""
+        given = account.take("num_labels")
+        count = account.read(declare.integer(1, declare.MOST_LABELS).or_null(), "num_labels", given)
+        named = values.get("id2label")
+        if count is None or count is ABSENT or named is ABSENT:
+            return
+        if named is not None and len(named) != count:
+            account.refuse("num_labels", given, f"id2label names {len(named)} labels; correct one of the two")
+        values["id2label"] = named or {index: f"LABEL_{index}" for index in range(count)}
