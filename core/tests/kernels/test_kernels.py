@@ -3,10 +3,9 @@
 import keras
 import numpy as np
 import pytest
-from keras import ops
-
 from intermodal import kernels
 from intermodal.kernels import Bundle, reference
+from keras import ops
 
 pytestmark = pytest.mark.backend
 
@@ -87,9 +86,7 @@ def test_attention_under_every_mask(kind):
         options["valid"] = ops.convert_to_tensor(valid)
     q, k, v = tensor(2, 6, queries, 8), tensor(2, 2, keys, 8), tensor(2, 2, keys, 8)
     valid = options.pop("valid", None)
-    expected = reference.attention(
-        q, k, v, reference.attention_mask(valid, queries, keys, **options), scale=0.3
-    )
+    expected = reference.attention(q, k, v, reference.attention_mask(valid, queries, keys, **options), scale=0.3)
     got = kernels.attention(q, k, v, kernels.attention_mask(valid, queries, keys, **options), scale=0.3)
     got, expected = ops.convert_to_numpy(got), ops.convert_to_numpy(expected)
     if valid is not None and not options.get("offset"):

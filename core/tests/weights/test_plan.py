@@ -3,7 +3,6 @@
 import dataclasses
 
 import pytest
-
 from intermodal.checkpoints.base import TensorInfo
 from intermodal.errors import WeightError
 from intermodal.weights.map import Ignored, Weight, WeightMap, embedding, head, linear, norm, repeat, split

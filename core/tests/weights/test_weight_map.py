@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-
 from intermodal.weights.map import Part, Weight, WeightMap, embedding, fuse, head, linear, norm, repeat, split
 from intermodal.weights.transforms import Deinterleave, Permute
 
@@ -30,7 +29,7 @@ def test_a_tied_weight_is_no_variable():
 
 
 def test_two_weights_of_one_name_are_refused():
-    with pytest.raises(ValueError, match="norm.weight more than once"):
+    with pytest.raises(ValueError, match=r"norm\.weight more than once"):
         WeightMap((*norm("norm", 4), *norm("norm", 4)))
 
 

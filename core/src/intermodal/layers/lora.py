@@ -52,9 +52,7 @@ def enable_lora(
         names = sorted({module_of(v.name)[0].rpartition(".")[2] for _, v in _linears(model)})
         raise WeightError(f"targets {unknown or targets}: no linear has that name. Linears are: {', '.join(names)}.")
     scale = (rank if alpha is None else alpha) / rank
-    # A tied head is the embedding, and is frozen with it.
-    for variable in model.backbone.by_name.values():
-        variable.trainable = False
+    _freeze(model)
     random = np.random.default_rng(seed)
     for part, variable in chosen:
         outputs, inputs = variable.shape
@@ -67,8 +65,7 @@ def enable_lora(
 def restore_lora(model: TaskModel, adapter: dict[str, Any]) -> None:
     """Add blank LoRA variables as `adapter` describes them, before their values are read from a `.keras` file."""
     rank = adapter["rank"]
-    for variable in model.backbone.by_name.values():
-        variable.trainable = False
+    _freeze(model)
     for part, variable in _linears(model):
         if variable.name in adapter["variables"]:
             part.by_name[variable.name].trainable = False
@@ -78,10 +75,18 @@ def restore_lora(model: TaskModel, adapter: dict[str, Any]) -> None:
     model.adapter = dict(adapter)
 
 
+def _freeze(model: TaskModel) -> None:
+    """Freeze what was pretrained: all but the head of a classification task."""
+    pretrained = model.parts() if model.task == "text-generation" else [model.backbone]
+    for part in pretrained:
+        for variable in part.by_name.values():
+            variable.trainable = False
+
+
 def _add(part: Parameters, name: str, a: np.ndarray, b: np.ndarray, scale: float) -> None:
     part.replace_variable(f"{name}.lora_a", to_backend(a), "float32", trainable=True)
     part.replace_variable(f"{name}.lora_b", to_backend(b), "float32", trainable=True)
-    part.replace_variable(f"{name}.lora_scale", to_backend(np.float32(scale).reshape(())), "float32", trainable=False)
+    part.replace_variable(f"{name}.lora_scale", to_backend(np.array(scale, np.float32)), "float32", trainable=False)
 
 
 def _linears(model: TaskModel) -> Iterator[tuple[Parameters, Variable]]:

@@ -44,7 +44,7 @@ class Parameters(keras.layers.Layer):
         for variable in self.declared:
             dtype = supply.dtype(variable)
             self.by_name[variable.name] = self.add_weight(
-                name=variable.name,
+                name=keras_name(variable.name),
                 shape=variable.shape,
                 dtype=dtype,
                 initializer=lambda shape, dtype=None, _v=variable: supply.value(_v),
@@ -85,7 +85,7 @@ class Parameters(keras.layers.Layer):
         if old is not None:
             self._untrack_variable(old)
         self.by_name[name] = self.add_weight(
-            name=name,
+            name=keras_name(name),
             shape=tuple(value.shape),
             dtype=dtype,
             initializer=lambda shape, dtype=None: value,
@@ -106,6 +106,11 @@ class Parameters(keras.layers.Layer):
             raise ValueError(f"the saved variables are not those of layer {self.name}: {', '.join(differing)}")
         for name, variable in self.by_name.items():
             variable.assign(store[name])
+
+
+def keras_name(name: str) -> str:
+    """A weight's name as Keras can carry it: PyTorch refuses a parameter with a dot in its name."""
+    return name.replace(".", "-")
 
 
 def module_of(name: str) -> tuple[str, str]:

@@ -63,7 +63,7 @@ def _to_torch(values: np.ndarray) -> Any:
 def _to_tensorflow(values: np.ndarray) -> Any:
     import tensorflow as tf
 
-    if values.size == 0 or values.ctypes.data % ALIGNMENT:
+    if values.ndim == 0 or values.size == 0 or values.ctypes.data % ALIGNMENT:
         return tf.convert_to_tensor(values)
     if values.dtype.name == "bfloat16":
         return tf.bitcast(tf.experimental.dlpack.from_dlpack(values.view(np.uint16).__dlpack__()), tf.bfloat16)

@@ -1,0 +1,70 @@
+"""Small random checkpoints made by transformers, and what transformers computes from them.
+
+transformers is a test dependency: it is imported only when these functions are called.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+def make_reference(architecture: str, fields: dict[str, Any], *, seed: int = 0) -> Any:
+    """A random transformers model in float32 whose norms and biases are random too, so that none is without effect.
+
+    Args:
+        architecture: transformers' class, `"LlamaForCausalLM"` or the like.
+        fields: of its config class.
+        seed: of the weights.
+    """
+    import torch
+    import transformers
+
+    torch.manual_seed(seed)
+    model_class = getattr(transformers, architecture)
+    model = model_class(model_class.config_class(**fields)).eval().float()
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if parameter.ndim == 1:
+                centre = 1.0 if "norm" in name.lower() and name.endswith("weight") else 0.0
+                parameter.copy_(centre + 0.3 * torch.randn_like(parameter))
+            else:
+                parameter.copy_(torch.randn_like(parameter) * 0.15)
+        model.tie_weights()
+    return model
+
+
+def save_reference(model: Any, folder: str | Path, *, shard_bytes: int | None = None, dtype: str | None = None) -> Path:
+    """Save a reference model as transformers does; in several files where `shard_bytes` is given."""
+    import torch
+
+    if dtype is not None:
+        model = model.to(getattr(torch, dtype))
+    options = {"max_shard_size": shard_bytes} if shard_bytes else {}
+    model.save_pretrained(folder, **options)
+    return Path(folder)
+
+
+def reference_outputs(model: Any, **inputs: np.ndarray) -> dict[str, np.ndarray]:
+    """What the reference model returns for these inputs, as numpy arrays."""
+    import torch
+
+    with torch.no_grad():
+        outputs = model(**{name: torch.tensor(np.asarray(values)) for name, values in inputs.items()})
+    return {name: value.float().numpy() for name, value in outputs.items() if isinstance(value, torch.Tensor)}
+
+
+def assert_close(got: Any, expected: np.ndarray, *, scale: float = 1e-4) -> None:
+    """Assert that two arrays differ by at most `scale` of the largest expected value, nowhere more.
+
+    1e-4 in float32 is far above rounding (2e-6 to 4e-6 is usual) and far below any wrong formula.
+    """
+    from keras import ops
+
+    values = np.asarray(ops.convert_to_numpy(got), np.float32)
+    assert values.shape == expected.shape, f"shape {values.shape}, expected {expected.shape}"
+    worst = float(np.abs(values - expected).max())
+    allowed = scale * float(np.abs(expected).max())
+    assert worst <= allowed, f"differs by {worst:.3g}, allowed {allowed:.3g}"

@@ -1,0 +1,223 @@
+"""Llama checkpoints as they are found: prefixes, shards, ties, other tasks, defects; and written back."""
+
+import json
+import shutil
+
+import intermodal
+import numpy as np
+import pytest
+from intermodal.errors import ConfigError, IntermodalError, WeightError
+from intermodal.testing.reference import assert_close, make_reference, reference_outputs, save_reference
+from safetensors.numpy import load_file, save_file
+
+IDS = np.random.default_rng(5).integers(3, 96, (2, 17)).astype("int32")
+
+
+@pytest.fixture(scope="session")
+def reference(tiny):
+    return make_reference("LlamaForCausalLM", tiny)
+
+
+@pytest.fixture(scope="session")
+def expected(reference):
+    return reference_outputs(reference, input_ids=IDS)["logits"]
+
+
+@pytest.fixture
+def folder(reference, tmp_path):
+    return save_reference(reference, tmp_path / "checkpoint")
+
+
+def rewrite(folder, change=None, **config):
+    """Change a checkpoint's tensors and config keys (None removes a key)."""
+    if change is not None:
+        tensors = load_file(folder / "model.safetensors")
+        save_file(change(tensors), folder / "model.safetensors", metadata={"format": "pt"})
+    raw = {**json.loads((folder / "config.json").read_text()), **config}
+    (folder / "config.json").write_text(json.dumps({k: v for k, v in raw.items() if v is not None}))
+    return folder
+
+
+@pytest.mark.parametrize("prefix", ["", "model.", "transformer.", "language_model.model.", "model.language_model."])
+def test_every_prefix(prefix, folder, expected):
+    def renamed(tensors):
+        return {k if k.startswith("lm_head") else prefix + k.removeprefix("model."): v for k, v in tensors.items()}
+
+    assert_close(intermodal.load(rewrite(folder, renamed))(IDS), expected)
+
+
+def test_shards(reference, tmp_path, expected):
+    folder = save_reference(reference, tmp_path, shard_bytes=30_000)
+    assert len(list(folder.glob("*.safetensors"))) > 2
+    assert_close(intermodal.load(folder)(IDS), expected)
+
+
+def test_architectures_absent(folder, expected):
+    with pytest.warns(UserWarning, match="names no architectures"):
+        assert_close(intermodal.load(rewrite(folder, architectures=None))(IDS), expected)
+
+
+def test_tied_with_a_copy_of_the_head(folder, reference):
+    def tied(tensors):
+        return {**tensors, "lm_head.weight": tensors["model.embed_tokens.weight"]}
+
+    model = intermodal.load(rewrite(folder, tied, tie_word_embeddings=True))
+    assert model.report.tied == {"lm_head.weight": "embed_tokens.weight"}
+
+
+def test_tied_with_another_head_is_refused_and_can_be_untied(folder, expected):
+    rewrite(folder, tie_word_embeddings=True)
+    with pytest.raises(WeightError, match="tie_word_embeddings"):
+        intermodal.load(folder)
+    assert_close(intermodal.load(folder, config={"tie_word_embeddings": False})(IDS), expected)
+
+
+def test_untied_without_a_head_is_refused(folder):
+    def headless(tensors):
+        tensors.pop("lm_head.weight")
+        return tensors
+
+    with pytest.raises(WeightError, match=r"missing \(1\): lm_head.weight"):
+        intermodal.load(rewrite(folder, headless))
+
+
+def test_missing_and_extra_tensors(folder):
+    def changed(tensors):
+        tensors.pop("model.norm.weight")
+        return {**tensors, "model.layers.0.self_attn.q_norm.weight": np.ones(12, "float32")}
+
+    with pytest.raises(WeightError) as caught:
+        intermodal.load(rewrite(folder, changed))
+    assert "missing (1): model.norm.weight (48,)" in str(caught.value)
+    assert "unexpected (1): model.layers.0.self_attn.q_norm.weight" in str(caught.value)
+
+
+def test_inv_freq_of_old_checkpoints_is_ignored_with_its_reason(folder, expected):
+    def old(tensors):
+        return {**tensors, "model.layers.0.self_attn.rotary_emb.inv_freq": np.ones(6, "float32")}
+
+    model = intermodal.load(rewrite(folder, old))
+    assert list(model.report.ignored.values()) == ["computed from the config"]
+    assert_close(model(IDS), expected)
+
+
+def test_wrong_shape_names_tensor_and_config(folder):
+    with pytest.raises(WeightError, match=r"q_proj.weight in model.safetensors: shape \(48, 48\), the config says"):
+        intermodal.load(rewrite(folder, num_attention_heads=8, head_dim=12))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("hidden_size", -48),
+        ("hidden_size", 10**15),
+        ("vocab_size", "96"),
+        ("num_hidden_layers", True),
+        ("hidden_act", "gelu"),
+        ("rope_parameters", {"rope_type": "dynamic", "rope_theta": 1e4, "factor": 2.0}),
+        ("rope_parameters", {"rope_type": "su", "rope_theta": 1e4}),
+        ("quantization_config", {"quant_method": "awq"}),
+        ("is_causal", False),
+        ("partial_rotary_factor", 0.5),
+    ],
+)
+def test_config_values_that_cannot_be_honoured_are_refused_by_name(key, value, folder):
+    with pytest.raises(ConfigError, match=key):
+        intermodal.load(rewrite(folder, **{key: value}))
+
+
+def test_unknown_model_type(folder):
+    with pytest.raises(IntermodalError, match="no_such_model"):
+        intermodal.load(rewrite(folder, model_type="no_such_model"))
+
+
+def test_another_task_makes_a_new_head_and_says_so(folder):
+    with pytest.warns(UserWarning, match=r"score.weight is NEW"):
+        model = intermodal.load(folder, task="text-classification", config={"num_labels": 3})
+    assert model(IDS).shape == (2, 3)
+    assert model.report.new == ["score.weight"]
+    assert model.report.ignored == {"lm_head.weight": "the head of another task"}
+
+
+def test_the_backbone_alone(folder, reference):
+    model = intermodal.load(folder, task="feature-extraction")
+    expected = reference_outputs(reference.model, input_ids=IDS)["last_hidden_state"]
+    assert_close(model(IDS)["last_hidden_state"], expected)
+
+
+def test_labels_follow_the_head(tiny, tmp_path):
+    reference = make_reference("LlamaForSequenceClassification", {**tiny, "num_labels": 5})
+    folder = rewrite(save_reference(reference, tmp_path), id2label=None, label2id=None, num_labels=None)
+    with pytest.warns(UserWarning, match="the tensor is right"):
+        model = intermodal.load(folder)
+    assert_close(model(IDS), reference_outputs(reference, input_ids=IDS)["logits"])
+
+
+def test_report_accounts_for_every_tensor(folder):
+    report = intermodal.load(folder).report
+    read = {source["tensor"] for sources in report.loaded.values() for source in sources}
+    assert read == set(load_file(folder / "model.safetensors"))
+    assert report.plugin == "intermodal-llama3"
+    json.loads(report.to_json())
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+def test_export_is_bit_for_bit_and_transformers_reads_it(dtype, reference, tiny, tmp_path):
+    import transformers
+
+    made = make_reference("LlamaForCausalLM", tiny)
+    source = save_reference(made, tmp_path / "source", dtype=dtype)
+    model = intermodal.load(source)
+    model.save_pretrained(tmp_path / "written", max_shard_size="40KB")
+    original = _bits(source)
+    assert original.keys() == _bits(tmp_path / "written").keys()
+    for name, bits in _bits(tmp_path / "written").items():
+        np.testing.assert_array_equal(bits, original[name], err_msg=name)
+    loaded, info = transformers.AutoModelForCausalLM.from_pretrained(
+        tmp_path / "written", output_loading_info=True, dtype="float32"
+    )
+    assert not info["missing_keys"]
+    assert not info["unexpected_keys"]
+    assert not info["mismatched_keys"]
+    # stored narrow, computed in float32: exactly what the reference computes from the same values
+    assert_close(model(IDS), reference_outputs(loaded, input_ids=IDS)["logits"])
+
+
+def test_convert_keeps_values_and_needs_no_keras(folder, expected, tmp_path):
+    import subprocess
+    import sys
+
+    code = (
+        "import sys, intermodal; intermodal.convert(sys.argv[1], sys.argv[2]); "
+        "assert 'keras' not in sys.modules, 'keras was imported'"
+    )
+    subprocess.run([sys.executable, "-c", code, str(folder), str(tmp_path / "out")], check=True)
+    assert_close(intermodal.load(tmp_path / "out")(IDS), expected)
+    written, original = _bits(tmp_path / "out"), _bits(folder)
+    assert all(np.array_equal(written[name], original[name]) for name in original)
+
+
+def test_a_failed_save_leaves_the_old_folder_alone(folder, tmp_path, monkeypatch):
+    model = intermodal.load(folder)
+    target = tmp_path / "kept"
+    shutil.copytree(folder, target)
+    before = (target / "model.safetensors").read_bytes()
+    monkeypatch.setattr(type(model.config), "to_hf", lambda self: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        model.save_pretrained(target)
+    assert (target / "model.safetensors").read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+def _bits(folder):
+    """Raw bytes of every tensor of a folder, by name, whatever the dtype."""
+    from safetensors import safe_open
+
+    found = {}
+    for path in sorted(folder.glob("*.safetensors")):
+        with safe_open(path, "pt") as file:
+            import torch
+
+            for name in file.keys():  # noqa: SIM118 - it is no mapping
+                found[name] = file.get_tensor(name).contiguous().view(torch.uint8).numpy()
+    return found
