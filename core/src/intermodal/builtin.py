@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
     from intermodal.checkpoints.base import CheckpointReader
     from intermodal.commands import Command
+    from intermodal.layers.parameters import Supply
+    from intermodal.layers.storage import StoragePolicy
     from intermodal.sources.base import Source
     from intermodal.weights.map import WeightMap
 
@@ -41,9 +43,11 @@ def intermodal_commands() -> list[Command]:
 
 
 @hookimpl(trylast=True)
-def intermodal_build_model(family: Family, config: Any, task: str, weights: Any, dtype: Any) -> keras.Model:
+def intermodal_build_model(
+    family: Family, config: Any, task: str, weight_map: WeightMap, weights: Supply, dtype: StoragePolicy
+) -> keras.Model:
     """The family's backbone under the task's own class."""
-    return resolve("intermodal.tasks:build")(family, config, task, weights, dtype)
+    return resolve("intermodal.tasks:build")(family, config, task, weight_map, weights, dtype)
 
 
 @hookimpl(trylast=True)

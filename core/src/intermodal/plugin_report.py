@@ -98,7 +98,8 @@ def try_plugin() -> None:
         for claim in catalog.claims():
             if claim.dist == sys.argv[1]:
                 apis |= {family.api for family in manager().load(claim).families}
-                manager().promised(claim)
+                if claim.group != catalog.FAMILIES:
+                    manager().promised(claim)
         found["api"] = max(apis, default=None)
     except IncompatiblePluginError as error:
         found = {"status": "incompatible", "note": str(error)}

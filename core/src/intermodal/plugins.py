@@ -1,28 +1,19 @@
-"""Loads the one plugin that is asked for, keeps its failures to itself, and puts the hooks' questions to it."""
+"""Finds the one plugin that handles what is asked for: a model type, a file format, a URI scheme or a command."""
 
 from __future__ import annotations
 
 import contextlib
 import functools
-import threading
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
-import pluggy
-
-from intermodal import builtin, catalog, hookspecs, plugin_report, suggestions
+from intermodal import catalog, plugin_report, suggestions
 from intermodal.catalog import COMMANDS, FAMILIES, FORMATS, SOURCES, Claim
-from intermodal.errors import (
-    AmbiguousPluginError,
-    BrokenPluginError,
-    IncompatiblePluginError,
-    MissingPluginError,
-    PluginError,
-)
-from intermodal.families import API_VERSION, Family
+from intermodal.errors import AmbiguousPluginError, MissingPluginError, PluginError
+from intermodal.families import Family
+from intermodal.registry import LoadedPlugin, Registry, blame, broken
 
 if TYPE_CHECKING:
     import keras
@@ -41,24 +32,6 @@ _HOOKS = {  # the hook that gives a group's objects, and the attribute of theirs
 
 
 @dataclass(frozen=True)
-class LoadedPlugin:
-    """A plugin that is imported and registered.
-
-    Attributes:
-        name: its distribution.
-        version: the distribution's version.
-        families: the model families it declares.
-    """
-
-    name: str
-    version: str
-    families: tuple[Family, ...] = ()
-
-    def __str__(self) -> str:
-        return f"{self.name} {self.version}"
-
-
-@dataclass(frozen=True)
 class LoadedFamily:
     """A family and the plugin that it comes from; its string form goes into reports."""
 
@@ -73,12 +46,7 @@ class Plugins:
     """The plugins of this process. A module is imported when one of its claims is first asked for, never before."""
 
     def __init__(self) -> None:
-        self._manager = pluggy.PluginManager(hookspecs.PROJECT)
-        self._manager.add_hookspecs(hookspecs)
-        self._manager.register(builtin, name=catalog.CORE)
-        core = LoadedPlugin(catalog.CORE, catalog.running_version())
-        self._outcomes: dict[str, LoadedPlugin | PluginError] = {catalog.CORE: core}
-        self._lock = threading.RLock()
+        self._registry = Registry()
 
     # --- what is asked for -------------------------------------------------------------------------------------------
 
@@ -94,6 +62,8 @@ class Plugins:
             PluginError: missing, blocked, incompatible, broken or doubly claimed; each says what to do.
         """
         if override is None:
+            if not key:
+                raise MissingPluginError("The checkpoint does not say its model type. Name one: load(..., family=…)")
             claims = catalog.find(FAMILIES, key)
             if not claims:
                 raise suggestions.missing(FAMILIES, key, self._refusals(key))
@@ -127,18 +97,20 @@ class Plugins:
             loaded: the family.
             arguments: those of the hook `intermodal_build_model`, without `family`.
         """
-        return self._ask("intermodal_build_model", loaded.plugin.name, catalog.CORE, family=loaded.family, **arguments)
+        return self._registry.ask(
+            "intermodal_build_model", loaded.plugin.name, catalog.CORE, family=loaded.family, **arguments
+        )
 
     def weight_map(self, loaded: LoadedFamily, config: Any, task: str) -> WeightMap:
         """The weight map of a config: the family's own plugin is asked first, then `Family.weight_map` is called."""
         owners = loaded.plugin.name, catalog.CORE
-        return self._ask("intermodal_weight_map", *owners, family=loaded.family, config=config, task=task)
+        return self._registry.ask("intermodal_weight_map", *owners, family=loaded.family, config=config, task=task)
 
     def notify_loaded(self, model: keras.Model, report: LoadReport) -> None:
         """Tell every plugin that is loaded of a new model. One that raises gives a warning and stops nothing."""
-        for name, _ in self._manager.list_name_plugin():
+        for name in self._registry.names():
             try:
-                self._ask("intermodal_model_loaded", name, model=model, report=report)
+                self._registry.ask("intermodal_model_loaded", name, model=model, report=report)
             except Exception as error:
                 warnings.warn(f"The plugin {name} failed on the loaded model: {error!r}", RuntimeWarning, stacklevel=2)
 
@@ -146,77 +118,9 @@ class Plugins:
         """The table of `intermodal plugins`: see `intermodal.plugin_report.rows`."""
         return plugin_report.rows(check)
 
-    # --- loading -----------------------------------------------------------------------------------------------------
-
     def load(self, claim: Claim) -> LoadedPlugin:
-        """Import and register the plugin behind a claim, once; a failure is remembered too.
-
-        Raises:
-            BlockedPluginError, IncompatiblePluginError: before anything of it is imported.
-            BrokenPluginError: importing or registering it raised; that error is the cause.
-        """
-        if catalog.is_blocked(claim.dist) or not catalog.is_compatible(claim):
-            raise suggestions.unusable(claim)
-        at = catalog.normalize(claim.dist)
-        with self._lock:
-            if at not in self._outcomes:
-                try:
-                    self._outcomes[at] = self._load(claim)
-                except PluginError as error:
-                    self._outcomes[at] = error
-            outcome = self._outcomes[at]
-        if isinstance(outcome, PluginError):
-            raise outcome.with_traceback(None)  # its cause keeps the plugin's own traceback
-        return outcome
-
-    def _load(self, claim: Claim) -> LoadedPlugin:
-        modules = {other.value for other in catalog.claims() if other.dist == claim.dist}
-        if len(modules) > 1:
-            raise _broken(claim, f"its entry points name several modules ({', '.join(sorted(modules))}), not one")
-        try:
-            with _blame(claim, f"importing {claim.value}"):
-                module = metadata.EntryPoint(claim.key, claim.value, claim.group).load()
-            with _blame(claim, "registering its hooks"):
-                self._manager.register(module, name=claim.dist)
-                self._manager.check_pending()
-            return LoadedPlugin(claim.dist, claim.version, self._families(claim))
-        except PluginError:
-            if self._manager.has_plugin(claim.dist):
-                self._manager.unregister(name=claim.dist)
-            raise
-
-    def _families(self, claim: Claim) -> tuple[Family, ...]:
-        """The families a plugin declares, checked against the contract's version and its own entry points."""
-        with _blame(claim, "declaring its families"):
-            families = tuple(item for listed in self._ask("intermodal_families", claim.dist) for item in listed)
-        keys = {other.key for other in catalog.claims() if other.group == FAMILIES and other.dist == claim.dist}
-        model_types: set[str] = set()
-        for family in families:
-            if not isinstance(family, Family):
-                raise _broken(claim, f"intermodal_families gave {family!r}, not a Family")
-            _check_api(claim, family)
-            model_types |= set(family.model_types)
-        dialects = tuple(f"{dialect}." for family in families for dialect in family.dialects)
-        unstated = {key for key in keys - model_types if not key.startswith(dialects)}
-        if unstated or model_types - keys:
-            raise _broken(
-                claim,
-                f"its entry points in {FAMILIES} name {sorted(keys)}, and its families name {sorted(model_types)}",
-            )
-        return families
-
-    # --- asking ------------------------------------------------------------------------------------------------------
-
-    def _ask(self, hook: str, *names: str, **arguments: Any) -> Any:
-        """Call a hook of these registered plugins only; results as the hook's specification says."""
-        others = [plugin for name, plugin in self._manager.list_name_plugin() if name not in names]
-        return self._manager.subset_hook_caller(hook, others)(**arguments)
-
-    def _provided(self, group: str, key: str) -> Any:
-        claims = catalog.find(group, key)
-        if not claims:
-            raise suggestions.missing(group, key)
-        return self.promised(_only(claims))
+        """The plugin behind a claim, imported and registered: see `Registry.load`."""
+        return self._registry.load(claim)
 
     def promised(self, claim: Claim) -> Any:
         """The object that a claim promises: the family, reader, source or command of its key."""
@@ -224,13 +128,21 @@ class Plugins:
         if claim.group == FAMILIES:
             return self._pick(plugin, claim.key)
         hook, attribute = _HOOKS[claim.group]
-        with _blame(claim, f"calling {hook}"):
-            items = [item for listed in self._ask(hook, plugin.name) for item in listed]
+        with blame(claim, f"calling {hook}"):
+            items = [item for listed in self._registry.ask(hook, plugin.name) for item in listed]
             named = {getattr(item, attribute): item for item in items}
         if claim.key not in named:
             what = suggestions.asked_for(claim.group, claim.key)
-            raise _broken(claim, f"it claims {what}, and {hook} gives {sorted(named)}")
+            raise broken(claim, f"it claims {what}, and {hook} gives {sorted(named)}")
         return named[claim.key]
+
+    # --- finding the one ---------------------------------------------------------------------------------------------
+
+    def _provided(self, group: str, key: str) -> Any:
+        claims = catalog.find(group, key)
+        if not claims:
+            raise suggestions.missing(group, key)
+        return self.promised(_only(claims))
 
     def _overridden(self, name: str, key: str) -> LoadedFamily:
         """The family a user named: by distribution or model type, else by what the installed families are called."""
@@ -249,13 +161,13 @@ class Plugins:
         return self._pick(self.load(_only(list(called.values()))), key, name)
 
     def _pick(self, plugin: LoadedPlugin, key: str, override: str | None = None) -> LoadedFamily:
-        families = plugin.families
+        families = list(plugin.families)
         candidates = (
             [family for family in families if family.name == override],
             [family for family in families if override in family.model_types],
             [family for family in families if key in family.model_types],
             [family for family in families if key.partition(".")[0] in family.dialects],
-            list(families),
+            families,
         )
         chosen = next(found for found in candidates if found)
         if len(chosen) > 1:
@@ -302,36 +214,5 @@ def _only(claims: list[Claim]) -> Claim:
     return next(iter(usable.values()))
 
 
-def _check_api(claim: Claim, family: Family) -> None:
-    """The contract of this version and of the one before it are honoured."""
-    if family.api not in (API_VERSION, API_VERSION - 1):
-        fix = f"pip install --upgrade {claim.dist if family.api < API_VERSION else catalog.CORE}"
-        raise IncompatiblePluginError(
-            f"{claim} was written for version {family.api} of intermodal's plugin API; this intermodal "
-            f"({catalog.running_version()}) has version {API_VERSION}. Try: {fix}"
-        )
-    if family.api < API_VERSION:
-        warnings.warn(
-            f"{claim} uses version {family.api} of intermodal's plugin API, which the next version drops.",
-            DeprecationWarning,
-            stacklevel=2,
-        )
-
-
 def _refusal(loaded: LoadedFamily, key: str) -> str:
     return f"{loaded} refuses {key!r}: {loaded.family.refused[key]}"
-
-
-def _broken(claim: Claim, reason: str) -> BrokenPluginError:
-    return BrokenPluginError(
-        f"The plugin {claim} cannot be used: {reason}. Upgrade it (pip install --upgrade {claim.dist}) or remove it "
-        f"(pip uninstall {claim.dist})."
-    )
-
-
-@contextlib.contextmanager
-def _blame(claim: Claim, doing: str) -> Iterator[None]:
-    try:
-        yield
-    except (Exception, SystemExit) as error:
-        raise _broken(claim, f"{doing} raised {type(error).__name__}: {error}") from error

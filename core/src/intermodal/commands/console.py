@@ -35,8 +35,8 @@ def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
 
 
 @contextmanager
-def progress(
-    description: str, total: float | None = None, *, unit: Literal["bytes", "items"] = "items"
+def progress_bar(
+    description: str, total: float | None = None, *, unit: Literal["bytes", "items"] = "items", enabled: bool = True
 ) -> Iterator[Callable[[float], None]]:
     """A progress bar on stderr while the block runs; gives `advance(n)`. Silent where stderr is no terminal.
 
@@ -44,8 +44,9 @@ def progress(
         description: what is being done, `"Loading weights"`.
         total: how much there is in all, None where that is not known.
         unit: what is counted.
+        enabled: False for no bar at all.
     """
-    if not sys.stderr.isatty():
+    if not (enabled and sys.stderr.isatty()):
         yield lambda amount: None
         return
     from rich import progress as bars

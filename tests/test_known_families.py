@@ -1,0 +1,40 @@
+"""The table of suggestions agrees with the plugins of this repository, and is the one place where core names them."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+CORE = ROOT / "core" / "src" / "intermodal"
+TABLE = CORE / "known_families.toml"
+PLUGINS = sorted(ROOT.glob("plugins/*/pyproject.toml"))
+
+
+@pytest.mark.parametrize("pyproject", PLUGINS, ids=lambda path: path.parent.name)
+def test_the_table_names_what_a_plugin_claims(pyproject):
+    project = tomllib.loads(pyproject.read_text())["project"]
+    table = tomllib.loads(TABLE.read_text())
+    for group in ("families", "formats"):
+        claimed = set(project.get("entry-points", {}).get(f"intermodal.{group}", {}))
+        assert {key for key, dist in table[group].items() if dist == project["name"]} == claimed
+
+
+def test_the_table_is_sorted_and_has_only_our_names():
+    for keys in tomllib.loads(TABLE.read_text()).values():
+        assert [*keys] == sorted(keys, key=lambda key: key.removeprefix("gguf."))
+        assert all(re.fullmatch(r"intermodal-[a-z0-9-]+", dist) for dist in keys.values())
+
+
+def test_core_names_no_family():
+    families = {key.removeprefix("gguf.") for key in tomllib.loads(TABLE.read_text())["families"]}
+    names = "|".join(sorted({re.split(r"[\d_]", name)[0] for name in families}))
+    found = []
+    for path in sorted(CORE.rglob("*.py")):
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+            if path.name.startswith("rope"):  # there it is what transformers calls a way to scale RoPE
+                line = re.sub(r"\bllama3\b", "", line)
+            if re.search(rf"\b({names})", line, re.IGNORECASE):
+                found.append(f"{path.relative_to(ROOT)}:{number}: {line.strip()}")
+    assert not found, "\n".join(found)
