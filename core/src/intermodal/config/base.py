@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar, Self
 
 from intermodal.config import fields as declare
@@ -64,8 +64,11 @@ class ModelConfig:
     # --- for a family to override -----------------------------------------------------------------------------------
 
     @classmethod
-    def read_spellings(cls, account: Account) -> dict[str, Any]:
-        """Fields that have several spellings in config.json: take them from `account`, which collects problems."""
+    def read_spellings(cls, account: Account, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Fields that have several spellings in config.json: take them from `account`, which collects problems.
+
+        `values` are the fields read so far: absent where the key is, ABSENT where its value was refused.
+        """
         return {}
 
     def write_spellings(self) -> dict[str, Any]:
@@ -121,7 +124,7 @@ class ModelConfig:
             for name, check in cls.checks().items()
             if name in account.raw
         }
-        values.update(cls.read_spellings(account))
+        values.update(cls.read_spellings(account, values))
         if "num_labels" in account.raw:
             cls._read_num_labels(account, values)
         account.sort_rest(inert, rules, strict)
@@ -168,6 +171,10 @@ class ModelConfig:
                 content["torch_dtype"] = dtype
         return content
 
+    def with_labels(self, count: int) -> Self:
+        """The same config for a head with `count` labels, which get transformers' placeholder names."""
+        return replace(self, id2label=_placeholders(count), label2id=None)
+
     # --- what there is ------------------------------------------------------------------------------------------------
 
     @property
@@ -191,7 +198,7 @@ class ModelConfig:
     def known_keys(cls) -> frozenset[str]:
         """Every key that some table mentions; any other is foreign."""
         inert, rules = cls.tables()
-        return frozenset((*cls.checks(), *cls.spelled_keys, *_LABEL_KEYS, *inert, *rules))
+        return frozenset((*cls.checks(), *cls.spelled_keys, *_LABEL_KEYS, "model_type", *inert, *rules))
 
     @staticmethod
     def _read_num_labels(account: Account, values: dict[str, Any]) -> None:
@@ -203,4 +210,8 @@ class ModelConfig:
             return
         if named is not None and len(named) != count:
             account.refuse("num_labels", given, f"id2label names {len(named)} labels; correct one of the two")
-        values["id2label"] = named or {index: f"LABEL_{index}" for index in range(count)}
+        values["id2label"] = named or _placeholders(count)
+
+
+def _placeholders(count: int) -> dict[int, str]:
+    return {index: f"LABEL_{index}" for index in range(count)}

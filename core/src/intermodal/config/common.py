@@ -18,7 +18,7 @@ def keys_by_reason(groups: Mapping[str, str]) -> dict[str, str]:
 
 COMMON_INERT: dict[str, str] = keys_by_reason(
     {
-        "it names the checkpoint": "_name_or_path name_or_path _commit_hash model_type",
+        "it names the checkpoint": "_name_or_path name_or_path _commit_hash",
         "it says who wrote the file, which decides whether unknown keys are trusted": "transformers_version",
         "it names code of the repository's own, which is not run": "auto_map _auto_class",
         "the dtype is read from the tensors": "dtype torch_dtype use_bfloat16 _pre_quantization_dtype",
@@ -77,8 +77,7 @@ COMMON_INERT: dict[str, str] = keys_by_reason(
 _NULL = one_of(None)
 _UNSET = one_of(None, False, 0, "", [], {})
 _REQUANTIZE = (
-    "Take the repository's unquantised original, or write one: in transformers, load it with "
-    "quantization_config=…Config(dequantize=True) where its method has that, and save_pretrained() it"
+    "Take the unquantised original; or, where the method has it, load with dequantize=True in transformers and save"
 )
 _SAMPLING = Rule(
     _UNSET,
