@@ -18,7 +18,7 @@ print(" ".join(sorted({name.partition(".")[0] for name in sys.modules})))
 
 def imported_by(code: str, path: str = "") -> set[str]:
     environment = {name: value for name, value in os.environ.items() if name != "INTERMODAL_PLUGINS"}
-    environment["PYTHONPATH"] = path
+    environment["PYTHONPATH"] = os.pathsep.join([path, os.environ.get("PYTHONPATH", "")])
     done = subprocess.run([sys.executable, "-c", RUN, code], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return set(done.stdout.split())

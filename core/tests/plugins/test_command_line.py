@@ -46,7 +46,8 @@ def greet(site):
 
 
 def command_line(site, *arguments: str, **options) -> subprocess.Popen:
-    environment = {**os.environ, "PYTHONPATH": str(site.folder)}
+    path = os.pathsep.join([str(site.folder), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "PYTHONPATH": path}
     return subprocess.Popen(
         [sys.executable, "-m", "intermodal", *arguments], env=environment, stderr=subprocess.PIPE, text=True, **options
     )

@@ -54,8 +54,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = _run(sys.argv[1:] if argv is None else list(argv))
         sys.stdout.flush()
         return code
-    except SystemExit as leaving:  # argparse, after --help or a usage error
-        return leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
+    except SystemExit as leaving:
+        if not isinstance(leaving.code, int):
+            raise
+        return leaving.code  # argparse's, after --help or a usage error
     except IntermodalError as error:
         if os.environ.get(TRACEBACK) == "1":
             traceback.print_exc()
