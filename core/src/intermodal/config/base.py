@@ -155,7 +155,9 @@ class ModelConfig:
         before = type(self).from_hf(self.raw, strict=False)[0] if self.raw else None
         for name, check in self.checks().items():
             value = getattr(self, name)
-            if name not in _LABEL_KEYS and (before is None or value != getattr(before, name)):
+            # transformers 5 refuses an integer where it declares a float, so those are written anew.
+            changed = before is None or value != getattr(before, name) or isinstance(content.get(name), int)
+            if name not in _LABEL_KEYS and changed:
                 content[name] = check.write(value)
         for key in (*self.spelled_keys, *_LABEL_KEYS):
             content.pop(key, None)
