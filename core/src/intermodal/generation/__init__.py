@@ -1,1 +1,1 @@
-"""TODO."""
+"""Generating text: settings, the loop, choosing tokens, stopping and streaming."""

@@ -1,0 +1,148 @@
+"""Reading a checkpoint's tokenizer, and what comes with it for generating text, from the files of its repository."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from intermodal.errors import TokenizerError
+from intermodal.processing.build import guarded, put_around_texts
+from intermodal.processing.files import MAX_JSON, read_object, read_text
+from intermodal.processing.special_tokens import add_declared, read_declared
+from intermodal.processing.tokenizer import Tokenizer, TokenizerParts
+from intermodal.sources.base import Repository
+
+if TYPE_CHECKING:
+    import tokenizers
+
+    from intermodal.checkpoints.base import Checkpoint
+
+_SMALL = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "chat_template.jinja")
+_TEMPLATE_FOLDERS = ("additional_chat_templates", "chat_templates")
+MAX_TEMPLATES = 64
+
+
+def checkpoint_tokenizer(checkpoint: Checkpoint) -> Tokenizer | None:
+    """The tokenizer of a checkpoint: its own where the format carries one, else from the files beside it.
+
+    Raises:
+        TokenizerError: its files are malformed, or of a kind that cannot be read.
+    """
+    parts = checkpoint.tokenizer_parts() or tokenizer_from_repository(checkpoint.repository)
+    return Tokenizer(parts) if parts else None
+
+
+def tokenizer_from_repository(repository: Repository) -> TokenizerParts | None:
+    """Read the tokenizer of a repository, or None where it has none. Only the files needed are fetched.
+
+    tokenizer.json is taken as it is, whatever class other files name. Where it is absent, vocab.json with merges.txt,
+    vocab.txt or tokenizer.model are read.
+
+    Raises:
+        SourceError: a file cannot be fetched, or is absurdly large.
+        TokenizerError: a file is malformed, or of a kind that cannot be read; names it.
+    """
+    vocabulary = _vocabulary_files(repository)
+    if vocabulary is None:
+        return None
+    templates = [name for name in repository.files() if _is_template(name)]
+    if len(templates) > MAX_TEMPLATES:
+        raise TokenizerError(f"{repository.uri} has {len(templates)} chat templates, expected at most {MAX_TEMPLATES}.")
+    small = [name for name in (*_SMALL, "chat_template.json") if repository.has(name)]
+    repository.fetch([*vocabulary, *small, *templates])
+    config = _object(repository, "tokenizer_config.json")
+    origin = f"{repository.uri} ({', '.join(vocabulary)})"
+    declared = read_declared(
+        config, _object(repository, "special_tokens_map.json"), _object(repository, "added_tokens.json"), repository.uri
+    )
+    backend, roles = _build(repository, vocabulary, config, declared.named, origin)
+    declared.name(roles)
+    with guarded(origin):
+        add_declared(backend, declared, origin)
+    roles = declared.named
+    if vocabulary[0] in ("tokenizer.model", "vocab.json"):
+        put_around_texts(backend, config, roles, origin)
+    return TokenizerParts(
+        backend=backend,
+        special_tokens=roles,
+        chat_templates=_chat_templates(repository, config, templates),
+        config={key: value for key, value in config.items() if key not in (*roles, "chat_template")},
+        origin=repository.uri,
+    )
+
+
+def read_generation_config(checkpoint: Checkpoint) -> dict[str, Any] | None:
+    """generation_config.json beside a checkpoint, or None. A malformed one is left out, with a warning."""
+    name = "generation_config.json"
+    if not checkpoint.repository.has(name):
+        return None
+    try:
+        return read_object(checkpoint.repository, name)
+    except TokenizerError as error:
+        # Published checkpoints have trailing commas there; nothing in it is needed to compute the model.
+        warnings.warn(f"{error} It is ignored, and generation uses the usual defaults.", stacklevel=2)
+        return None
+
+
+def _vocabulary_files(repository: Repository) -> list[str] | None:
+    for names in (["tokenizer.json"], ["vocab.json", "merges.txt"], ["vocab.txt"], ["tokenizer.model"]):
+        if all(repository.has(name) for name in names):
+            return names
+    for name in ("tekken.json", "spiece.model", "sentencepiece.bpe.model", "tiktoken.model"):
+        if repository.has(name):
+            raise TokenizerError(
+                f"{repository.uri} has its tokenizer only as {name}, which is not read. Supply the tokenizer.json that "
+                "transformers writes: AutoTokenizer.from_pretrained(…).save_pretrained(…)."
+            )
+    return None
+
+
+def _build(
+    repository: Repository, names: list[str], config: dict[str, Any], declared: Mapping[str, str], origin: str
+) -> tuple[tokenizers.Tokenizer, dict[str, str]]:
+    if names[0] == "tokenizer.json":
+        import tokenizers
+
+        text = read_text(repository, names[0], MAX_JSON)
+        with guarded(origin):
+            return tokenizers.Tokenizer.from_str(text), {}
+    if names[0] == "vocab.json":
+        from intermodal.processing.byte_level_bpe import build_byte_level_bpe
+
+        vocabulary = read_object(repository, names[0], MAX_JSON)
+        return build_byte_level_bpe(vocabulary, read_text(repository, names[1], MAX_JSON), config, origin)
+    if names[0] == "vocab.txt":
+        from intermodal.processing.wordpiece import build_wordpiece
+
+        return build_wordpiece(read_text(repository, names[0], MAX_JSON), config, declared, origin)
+    from intermodal.processing.sentencepiece import build_sentencepiece
+
+    return build_sentencepiece(repository.read_small(names[0], MAX_JSON), config, origin)
+
+
+def _object(repository: Repository, name: str) -> dict[str, Any]:
+    return read_object(repository, name, MAX_JSON) if repository.has(name) else {}
+
+
+def _is_template(name: str) -> bool:
+    path = PurePosixPath(name)
+    return path.suffix == ".jinja" and str(path.parent) in _TEMPLATE_FOLDERS
+
+
+def _chat_templates(repository: Repository, config: Mapping[str, Any], more: list[str]) -> dict[str, str]:
+    """Templates by name. Files of their own go before tokenizer_config.json, and that before a processor's file."""
+    templates = {PurePosixPath(name).stem: read_text(repository, name) for name in more}
+    if repository.has("chat_template.jinja"):
+        templates["default"] = read_text(repository, "chat_template.jinja")
+    value = templates or config.get("chat_template") or _object(repository, "chat_template.json").get("chat_template")
+    if value is None or isinstance(value, str):
+        return {} if value is None else {"default": value}
+    if isinstance(value, list) and all(isinstance(entry, dict) for entry in value):
+        value = {entry.get("name"): entry.get("template") for entry in value}
+    if not isinstance(value, dict) or not all(isinstance(part, str) for entry in value.items() for part in entry):
+        raise TokenizerError(
+            f"{repository.uri}: chat_template is a string, or a list of objects with a name and a template."
+        )
+    return value
