@@ -204,9 +204,8 @@ def _rope(account: Account, checkpoint: Checkpoint, head_dim: Any) -> dict[str, 
     stretched = kind != "none" and factor not in (0.0, 1.0)
     if "rope_freqs.weight" in checkpoint.tensors:
         if stretched:
-            account.refuse(
-                "rope_freqs.weight", ABSENT, f"stretches positions beside llama.rope.scaling ({kind}); one of"
-            )
+            text = f"stretches positions, as llama.rope.scaling ({kind}) does; only one of the two is supported"
+            account.refuse("rope_freqs.weight", ABSENT, text)
             return rope
         return rope | _from_divisors(account, checkpoint, rope["rope_theta"], head_dim)
     if kind == "yarn" and factor:
