@@ -1,1 +1,1 @@
-"""TODO."""
+"""What plugin authors test with: the conformance kit, and a Hugging Face Hub on the loopback interface."""
