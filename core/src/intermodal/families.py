@@ -19,7 +19,7 @@ class Family:
     ``plugin.py`` pulls in neither Keras nor numpy.
 
     Attributes:
-        name: short name, `"llama"`; what `load(..., family=)` takes.
+        name: short name, `"bloom"`; what `load(..., family=)` takes.
         model_types: values of config.json's `model_type` it reads. They equal the entry-point names.
         config: the typed config class, a `ModelConfig`.
         backbone: the `Backbone` subclass that computes hidden states.

@@ -30,7 +30,7 @@ def intermodal_families() -> list[Family]:
     Example:
         @hookimpl
         def intermodal_families():
-            return [Family(name="llama", model_types=("llama",), config="my_package.config:LlamaConfig", …)]
+            return [Family(name="bloom", model_types=("bloom",), config="my_package.config:BloomConfig", …)]
     """
     raise AssertionError("a specification is never called")
 
@@ -42,7 +42,7 @@ def intermodal_build_model(
     """Build the Keras model of a checkpoint. Asked of the plugin that owns the claim, then of core's default.
 
     `weights` gives each variable of `weight_map` its value as it is created, so nothing is initialised first; `dtype`
-    says how they are stored and computed in. Return None to leave it to core: `family.backbone` under the task's own class.
+    says how they are stored and computed in. Return None to leave it to core: `family.backbone` under the task's class.
     """
 
 

@@ -109,11 +109,16 @@ class TaskModel(keras.Model):
 
         enable_lora(self, rank, targets, alpha=alpha, seed=seed)
 
-    def quantize(self, mode: str, **options: Any) -> None:
-        """Store every linear and embedding in fewer bits. See `intermodal.layers.quantize`."""
+    def quantize(self, mode: str | None = None, config: Any = None, **options: Any) -> None:
+        """Store every linear and embedding in fewer bits. See `intermodal.layers.quantize`.
+
+        Keras resolves `mode` to a `config` before it calls this; one with quantisers of the user's own is refused.
+        """
         from intermodal.layers.quantize import quantize
 
-        quantize(self, mode, **options)
+        if config is not None and config.weight_quantizer is not None:
+            options["config"] = config
+        quantize(self, str(mode), **options)
 
     def parts(self) -> list[Parameters]:
         """The layers that own variables."""

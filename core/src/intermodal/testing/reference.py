@@ -15,7 +15,7 @@ def make_reference(architecture: str, fields: dict[str, Any], *, seed: int = 0) 
     """A random transformers model in float32 whose norms and biases are random too, so that none is without effect.
 
     Args:
-        architecture: transformers' class, `"LlamaForCausalLM"` or the like.
+        architecture: transformers' class, such as `"BloomForCausalLM"`.
         fields: of its config class.
         seed: of the weights.
     """
