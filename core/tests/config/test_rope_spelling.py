@@ -3,8 +3,11 @@
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
-from intermodal.config import RopeParameters
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from intermodal.config import RopeParameters, inverse_frequencies
 from intermodal.config.accounting import Account
 from intermodal.config.rope_spelling import FLAT, rope_from_hf, rope_to_hf
 
@@ -172,3 +175,35 @@ def test_what_is_written_reads_back_in_each_spelling(rope: RopeParameters) -> No
     older = without(content, "rope_parameters")
     assert read(older)[0] == {FLAT: rope}
     assert replace(rope, rope_theta=7.0) != rope
+
+
+_NUMBERS = st.floats(1e-9, 1e9) | st.floats(1e-9, 10) | st.floats(1, 100)
+_YARN = st.fixed_dictionaries(
+    {"rope_type": st.just("yarn"), "factor": st.floats(1, 1e9)},
+    optional={
+        "original_max_position_embeddings": st.integers(1, 1 << 31),
+        "rope_theta": st.floats(1.0000001, 1e30),
+        "truncate": st.booleans(),
+        **dict.fromkeys(["beta_fast", "beta_slow", "mscale", "mscale_all_dim"], _NUMBERS),
+    },
+)
+_LLAMA3 = st.fixed_dictionaries(
+    {
+        "rope_type": st.just("llama3"),
+        "factor": st.floats(1, 1e9),
+        "low_freq_factor": _NUMBERS,
+        "high_freq_factor": _NUMBERS,
+    },
+    optional={"original_max_position_embeddings": st.integers(1, 1 << 31), "rope_theta": st.floats(1e-9, 1e30)},
+)
+
+
+@settings(max_examples=300, deadline=None, database=None)
+@given(_YARN | _LLAMA3, st.sampled_from([2, 8, 64, 128]))
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_whatever_is_accepted_gives_finite_frequencies(parameters: dict[str, Any], head_dim: int) -> None:
+    kinds, account = read({"rope_parameters": parameters})
+    assert bool(kinds) != bool(account.problems)
+    for rope in kinds.values():
+        frequencies, factor = inverse_frequencies(rope, head_dim)
+        assert np.isfinite([*frequencies, factor]).all()

@@ -10,7 +10,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from intermodal.config import inverse_frequencies
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from intermodal.config import RopeParameters, inverse_frequencies
 from intermodal.errors import ConfigError
 from intermodal_llama3.config import LlamaConfig
 
@@ -365,6 +367,34 @@ def test_what_cannot_be_honoured_is_refused_by_name(change: dict[str, Any], name
     with pytest.raises(ConfigError) as caught:
         read(TINY | change)
     assert named in str(caught.value)
+
+
+_SCALARS = (
+    st.none()
+    | st.booleans()
+    | st.integers(-2, 64)
+    | st.floats()
+    | st.text(max_size=4)
+    | st.sampled_from([10**18, 10**400, "4096", "yarn", "llama3"])
+)
+_JSON = st.recursive(
+    _SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3)
+)
+_ROPE = st.dictionaries(st.sampled_from([*RopeParameters.__dataclass_fields__, "type", "other"]), _SCALARS, max_size=6)
+_CONFIGS = st.dictionaries(st.sampled_from([*sorted(LlamaConfig.known_keys()), "other"]), _JSON, max_size=4)
+
+
+@settings(max_examples=400, deadline=None, database=None)
+@given(_CONFIGS, st.dictionaries(st.sampled_from(["rope_parameters", "rope_scaling"]), _ROPE, max_size=2))
+def test_whatever_a_file_holds_is_refused_or_read_and_written_back(raw: dict[str, Any], rope: dict[str, Any]) -> None:
+    try:
+        config, report = LlamaConfig.from_hf(raw | rope)
+    except ConfigError:
+        return
+    json.dumps([report.to_json(), report.lines()])
+    assert read(json.loads(json.dumps(config.to_hf()))) == config
+    if config.head_dim <= 256:
+        assert np.isfinite(inverse_frequencies(config.rope, config.head_dim)[0]).all()
 
 
 def test_the_reference_is_the_version_that_was_checked() -> None:

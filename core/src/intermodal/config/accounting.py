@@ -47,11 +47,11 @@ class Problem:
         return f"{printable(self.key)}{shown}: {self.text}"
 
 
-def refusal(where: str, problems: Iterable[Problem]) -> ConfigError:
-    """One error that lists every problem found in `where`."""
+def refusal(where: str, problems: Iterable[Problem], hint: str = "") -> ConfigError:
+    """One error that lists every problem found in `where`; `hint` is a last line about all of them."""
     found = tuple(problems)
-    lines = "\n".join(f"  {problem}" for problem in found)
-    error = ConfigError(f"{where} cannot be used as it stands:\n{lines}")
+    lines = [f"{where} cannot be used as it stands:", *(f"  {problem}" for problem in found), hint]
+    error = ConfigError("\n".join(filter(None, lines)))
     error.problems = found
     return error
 

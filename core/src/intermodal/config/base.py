@@ -15,6 +15,7 @@ from intermodal.errors import ConfigError
 
 PROBLEM_TYPES = ("regression", "single_label_classification", "multi_label_classification")
 _LABEL_KEYS = ("num_labels", "id2label", "label2id")
+_HINT = 'Where the file is wrong, load(uri, config={"key": value}) gives a key another value.'
 _NOT_EXPORTED = ("auto_map", "quantization_config", "compression_config", "quantization")
 
 
@@ -138,7 +139,7 @@ class ModelConfig:
             except ConfigError as error:
                 account.problems.extend(error.problems)
         if account.problems or config is None:
-            raise refusal(file, account.problems)
+            raise refusal(file, account.problems, _HINT)
         return config, account.report()
 
     def to_hf(self, *, architectures: tuple[str, ...] | None = None, dtype: str | None = None) -> dict[str, Any]:

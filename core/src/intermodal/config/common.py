@@ -6,7 +6,8 @@ rotary, head and loading code reads of a config.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from intermodal.config.accounting import Rule, one_of
 
@@ -74,6 +75,12 @@ COMMON_INERT: dict[str, str] = keys_by_reason(
     }
 )
 
+
+def _all(*kinds: str) -> Callable[[Any], bool]:
+    """Whether a value is null or a list of nothing but these."""
+    return lambda value: value is None or (isinstance(value, list) and all(item in kinds for item in value))
+
+
 _NULL = one_of(None)
 _UNSET = one_of(None, False, 0, "", [], {})
 _REQUANTIZE = (
@@ -128,12 +135,12 @@ COMMON_RULES: dict[str, Rule] = {
         _NULL, "a token then sees only its own chunk", "Chunked attention is not supported by this family"
     ),
     "layer_types": Rule(
-        lambda value: value is None or (isinstance(value, list) and set(value) <= {"full_attention", "attention"}),
+        _all("full_attention", "attention"),
         "only full attention in every layer is supported by this family",
         "Name a family that mixes layer types with family=",
     ),
     "mlp_layer_types": Rule(
-        lambda value: value is None or (isinstance(value, list) and set(value) <= {"dense"}),
+        _all("dense"),
         "only dense layers are supported by this family",
         "Name a family that has mixtures of experts with family=",
     ),

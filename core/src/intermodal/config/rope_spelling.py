@@ -22,18 +22,21 @@ ROPE_KEYS = (
 FLAT = "full_attention"
 """The layer kind of a model whose layers all have the same rotary embedding."""
 
+_SCALE = real(least=1e-9, most=1e9)
+"""Far around any real value, and near enough that no frequency leaves float32."""
+
 _CHECKS: dict[str, Check] = {
-    "rope_theta": real(above=0.0),
+    "rope_theta": real(least=1e-9, most=1e30),
     "partial_rotary_factor": real(above=0.0, most=1.0),
-    "factor": real(least=1.0),
-    "low_freq_factor": real(above=0.0),
-    "high_freq_factor": real(above=0.0),
+    "factor": real(least=1.0, most=1e9),
+    "low_freq_factor": _SCALE,
+    "high_freq_factor": _SCALE,
     "original_max_position_embeddings": integer(1, 1 << 31),
-    "beta_fast": real(above=0.0).or_null(),
-    "beta_slow": real(above=0.0).or_null(),
-    "mscale": real(least=0.0).or_null(),
-    "mscale_all_dim": real(least=0.0).or_null(),
-    "attention_factor": real(above=0.0).or_null(),
+    "beta_fast": _SCALE.or_null(),
+    "beta_slow": _SCALE.or_null(),
+    "mscale": real(least=0.0, most=1e9).or_null(),
+    "mscale_all_dim": real(least=0.0, most=1e9).or_null(),
+    "attention_factor": _SCALE.or_null(),
     "truncate": BOOLEAN,
 }
 _REQUIRED = {"linear": ("factor",), "llama3": ("factor", "low_freq_factor", "high_freq_factor"), "yarn": ("factor",)}
