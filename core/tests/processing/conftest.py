@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import io
 import json
 from pathlib import Path
 
 import pytest
-from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
-
 from intermodal.processing.load import tokenizer_from_repository
 from intermodal.processing.tokenizer import Tokenizer as OurTokenizer
 from intermodal.sources.local import LocalRepository
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
 CORPUS = [
     "The quick brown fox jumps over the lazy dog, doesn't it? I'VE seen 12345 of them; they're fast.",
@@ -154,3 +154,9 @@ def smollm2_folder(tmp_path_factory) -> Path:
     source = Path(spec.origin).parent
     AutoTokenizer.from_pretrained(source, gguf_file="SmolLM2-135M-Instruct.Q4_1.gguf").save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def load_cached():
+    """As `load_folder`, but each folder is read once."""
+    return functools.cache(load)

@@ -9,7 +9,6 @@ import pytest
 import sentencepiece
 import tokenizers
 import transformers
-
 from intermodal.errors import TokenizerError
 from intermodal.processing.load import tokenizer_from_repository
 from intermodal.sources.local import LocalRepository

@@ -18,11 +18,11 @@ TEMPLATE_FOLDER = "additional_chat_templates"
 
 # They name code, files or states that are not there, or say again, and perhaps otherwise, what tokenizer.json says.
 _LEFT_OUT = frozenset(
-    (
-        "added_tokens_decoder added_tokens_encoder add_bos_token add_eos_token auto_map backend"
-        " chat_template fast_tokenizer_files files_loaded init_inputs is_local local_files_only merges_file name_or_path"
-        " processor_class slow_tokenizer_class special_tokens_map_file sp_model_kwargs tokenizer_file vocab_file"
-    ).split()
+    """
+    added_tokens_decoder added_tokens_encoder add_bos_token add_eos_token auto_map backend chat_template
+    fast_tokenizer_files files_loaded init_inputs is_local local_files_only merges_file name_or_path processor_class
+    slow_tokenizer_class special_tokens_map_file sp_model_kwargs tokenizer_file vocab_file
+    """.split()  # noqa: SIM905 - a list of this length would hide what is in it
 )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from intermodal.errors import TokenizerError
+from intermodal.processing.build import guarded
 from intermodal.processing.cleanup import clean_up_spaces
 from intermodal.processing.encoding import (
     as_arrays,
@@ -118,9 +119,8 @@ class Tokenizer(Vocabulary):
                 side = self.config.get("truncation_side") or "right"
                 self.backend.enable_truncation(limit, strategy=strategy, direction=side)
             try:
-                return self.backend.encode_batch(batch, add_special_tokens=add_special_tokens)
-            except (TypeError, ValueError) as error:
-                raise TokenizerError(f"The tokenizer{self._of_origin} cannot encode the text: {error}") from error
+                with guarded(f"The tokenizer{self._of_origin}"):
+                    return self.backend.encode_batch(batch, add_special_tokens=add_special_tokens)
             finally:
                 self.backend.no_truncation()
 
@@ -152,10 +152,12 @@ class Tokenizer(Vocabulary):
         if isinstance(rows, list) and rows and isinstance(rows[0], list):
             return [self.decode(row, skip_special_tokens, clean_up_tokenization_spaces) for row in rows]
         flat = [rows] if isinstance(rows, int) else rows
-        try:
+        if min(flat, default=0) < 0:
+            raise TokenizerError(
+                f"Only ids from 0 on can be decoded, got {min(flat)}: leave out padding and ignored labels."
+            )
+        with guarded(f"The decoder{self._of_origin}"):
             text = self.backend.decode(flat, skip_special_tokens=skip_special_tokens)
-        except (OverflowError, TypeError) as error:
-            raise TokenizerError(f"Only ids from 0 on can be decoded, got {min(flat, default=0)}.") from error
         clean = self.cleans_up if clean_up_tokenization_spaces is None else clean_up_tokenization_spaces
         return clean_up_spaces(text) if clean and self._may_clean_up else text
 
