@@ -66,6 +66,13 @@ class Checkpoint(ABC):
         """Read a tensor's values into `out`: C-contiguous, of its shape and dtype. Thread-safe."""
         out[...] = self.read(name)
 
+    def map_copy_on_write(self, name: str) -> np.ndarray | None:
+        """The tensor as a private, writable mapping of the file, or None where the format stores no plain values.
+
+        What is written to it stays in memory and never reaches the file. Calls for one tensor share one memory.
+        """
+        return None
+
     def prepare(self) -> None:
         """Make all weight files local, once it is known that they will be loaded."""
         self.repository.fetch(sorted({info.file for info in self.tensors.values()}))
@@ -96,5 +103,6 @@ class CheckpointReader(ABC):
         """Read and check the headers.
 
         Raises:
-            CheckpointError: malformed or incomplete; names file, key and shape.
+            CheckpointError: malformed or incomplete; names file, key and shape. Or the folder holds several checkpoints
+                of this format: the message lists them and says to name one.
         """
