@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -18,12 +19,12 @@ _WORDS = {int: "an integer", float: "a number", str: "a string", bool: "true or 
 class Metadata:
     """The metadata of one checkpoint, read key by key with the type that is expected.
 
-    Keys are given without the architecture (`"attention.head_count"` is looked up as `llama.attention.head_count`), except
-    those all architectures share (`general.`, `tokenizer.`, …).
+    Keys are given without the architecture (`"attention.head_count"` is looked up as `arch.attention.head_count`),
+    except those all architectures share (`general.`, `tokenizer.`, …).
 
     Args:
         values: key → value, as `Checkpoint.metadata` has them.
-        arch: the architecture, `"llama"`.
+        arch: the architecture that keys begin with.
         file: what messages name.
 
     Example:
@@ -63,8 +64,8 @@ class Metadata:
         """
         if name not in self:
             raise ConfigError(
-                f"{self.file}: the key {self.key(name)} is missing, and the model cannot be built without it; convert the "
-                "original model again with a current converter."
+                f"{self.file}: the key {self.key(name)} is missing, and the model cannot be built without it; convert "
+                "the original model again with a current converter."
             )
         return self._checked(name, self.values[self.key(name)], kind, least)
 
@@ -74,22 +75,25 @@ class Metadata:
         """A value, or `default` where the file has none. Arguments and errors are those of `need`."""
         return self.need(name, kind, least=least) if name in self else default
 
-    def _checked(self, name: str, value: Any, kind: type[Value], least: float | None) -> Value:
-        if isinstance(value, list) and kind is not list:
-            if not value or any(other != value[0] for other in value):
-                raise ConfigError(
-                    f"{self.file}: {self.key(name)} differs between layers ({str(value)[:80]}), and only models whose "
-                    "layers are alike are built."
-                )
-            value = value[0]
+    def _checked(self, name: str, value: Any, kind: type[Any], least: float | None) -> Any:
+        found = value if kind is list or not isinstance(value, list) else self._alike(name, value)
         # bool is an int in Python, and is one nowhere else.
-        fits = isinstance(value, kind) if kind is not float else isinstance(value, int | float)
-        if not fits or (isinstance(value, bool) and kind is not bool):
-            raise ConfigError(f"{self.file}: {self.key(name)} is {str(value)[:80]!r}, expected {_WORDS[kind]}.")
+        fits = isinstance(found, int | float if kind is float else kind)
+        if not fits or (isinstance(found, bool) and kind is not bool):
+            raise ConfigError(f"{self.file}: {self.key(name)} is {str(found)[:80]!r}, expected {_WORDS[kind]}.")
         if kind is float:
-            value = float(value)
-            if value != value or value in (float("inf"), float("-inf")):
-                raise ConfigError(f"{self.file}: {self.key(name)} is {value}, expected a finite number.")
-        if least is not None and value < least:
-            raise ConfigError(f"{self.file}: {self.key(name)} is {value}, expected at least {least}.")
-        return value
+            found = float(found)
+            if not math.isfinite(found):
+                raise ConfigError(f"{self.file}: {self.key(name)} is {found}, expected a finite number.")
+        if least is not None and found < least:
+            raise ConfigError(f"{self.file}: {self.key(name)} is {found}, expected at least {least}.")
+        return found
+
+    def _alike(self, name: str, values: list[Any]) -> Any:
+        """The one value that all layers have."""
+        if not values or any(value != values[0] for value in values):
+            raise ConfigError(
+                f"{self.file}: {self.key(name)} differs between layers ({str(values)[:80]}), and only models whose "
+                "layers are alike are built."
+            )
+        return values[0]

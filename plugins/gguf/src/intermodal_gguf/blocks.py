@@ -20,7 +20,6 @@ from intermodal_gguf.planes import (
     shift,
 )
 
-
 # From a byte to eight bytes of 0 or 16, one for each of its bits, the lowest first.
 _FIFTHS = np.left_shift(np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1, bitorder="little"), 4)
 _FIFTHS_OF_BYTE = _FIFTHS.view(np.uint64).reshape(256)

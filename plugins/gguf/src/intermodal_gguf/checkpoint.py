@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import ml_dtypes  # noqa: F401 - registers bfloat16 with numpy
 import numpy as np
-
-from intermodal.checkpoints.base import Checkpoint, TensorInfo
+from intermodal.api import Checkpoint, Repository, TensorInfo
 from intermodal.errors import CheckpointError
-from intermodal.sources.base import Repository
+
 from intermodal_gguf.dequantize import dequantize_into
 from intermodal_gguf.types import STORAGE_TYPES
 
 if TYPE_CHECKING:
     from intermodal.processing.tokenizer import TokenizerParts
+
     from intermodal_gguf.planes import Bytes
 
 _BY_NAME = {storage.name: storage for storage in STORAGE_TYPES.values()}
@@ -27,8 +27,8 @@ _CAST_CHUNK = 1 << 18
 class GGUFCheckpoint(Checkpoint):
     """A checkpoint of one or several GGUF files; `GGUFReader.open` gives one.
 
-    Its tensor names, its axis order in attention and its metadata are llama.cpp's, which families translate: `config` is
-    empty and `dialect` is `"gguf"`.
+    Its tensor names, the order of rows in attention and its metadata are llama.cpp's, which families translate:
+    `config` is empty and `dialect` is `"gguf"`.
     """
 
     format = "gguf"
@@ -135,7 +135,7 @@ class GGUFCheckpoint(Checkpoint):
 
     def _read_bytes(self, info: TensorInfo, out: Bytes) -> None:
         # Reading into memory that is there already is faster than copying from a mapping, page by page.
-        view, done = memoryview(out), 0
+        view, done = out.data, 0
         with self.repository.local_path(info.file).open("rb", buffering=0) as handle:
             handle.seek(info.offset)
             while done < info.nbytes:

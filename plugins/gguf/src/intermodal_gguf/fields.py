@@ -7,8 +7,8 @@ hostile header costs an error and no memory.
 import struct
 from typing import Any
 
+from intermodal.api import Repository
 from intermodal.errors import CheckpointError
-from intermodal.sources.base import Repository
 
 FIRST_FETCH = 1 << 20
 """Bytes that the first range request asks for; each further one asks for four times what is there."""
@@ -52,8 +52,8 @@ class FieldWalk:
 
     def fail(self, problem: str) -> CheckpointError:
         """An error that names the file and says where in it the problem is."""
-        where = f"{self._repository.uri}: {self.name}" if self._repository.uri != self.name else self.name
-        return CheckpointError(f"{where}: {problem}.")
+        uri = self._repository.uri
+        return CheckpointError(f"{uri if uri.endswith(self.name) else f'{uri}: {self.name}'}: {problem}.")
 
     def scalar(self, code: str, what: str) -> Any:
         """Read one little-endian number of a `struct` code."""

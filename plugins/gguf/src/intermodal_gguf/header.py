@@ -4,8 +4,8 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from intermodal.checkpoints.base import TensorInfo
-from intermodal.sources.base import Repository
+from intermodal.api import Repository, TensorInfo
+
 from intermodal_gguf.fields import UINT32, FieldWalk
 from intermodal_gguf.types import STORAGE_TYPES, UNREADABLE, StorageType
 

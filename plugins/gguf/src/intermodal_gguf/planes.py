@@ -1,9 +1,9 @@
 """The few array steps that every dequantiser is made of.
 
-numpy pays some ten nanoseconds for each innermost loop, and a block is only 32 values, so the steps avoid loops over single
-blocks: a block's bytes are first gathered into *planes*, arrays of (plane, block, word) where each plane holds one
-contiguous run of the output of every block. Bits are then cut out of whole planes, eight bytes in a 64-bit word at
-once, and only the conversion to float32 goes back to the order of the output.
+numpy pays some ten nanoseconds for each innermost loop, and a block is only 32 values, so the steps avoid loops over
+single blocks: a block's bytes are first gathered into *planes*, arrays of (plane, block, word) where each plane holds
+one contiguous run of the output of every block. Bits are then cut out of whole planes, eight bytes in a 64-bit word
+at once, and only the conversion to float32 goes back to the order of the output.
 """
 
 from collections.abc import Sequence

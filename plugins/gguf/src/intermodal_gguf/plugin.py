@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from intermodal.hookspecs import hookimpl
+from intermodal.api import hookimpl
 
 if TYPE_CHECKING:
-    from intermodal.checkpoints.base import CheckpointReader
+    from intermodal.api import CheckpointReader
 
 
 @hookimpl

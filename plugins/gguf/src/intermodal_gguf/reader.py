@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from intermodal.checkpoints.base import Checkpoint, CheckpointReader
+from intermodal.api import Checkpoint, CheckpointReader, Repository
 from intermodal.errors import CheckpointError
-from intermodal.sources.base import Repository
+
 from intermodal_gguf.shards import gguf_files, read_headers
 
 if TYPE_CHECKING:

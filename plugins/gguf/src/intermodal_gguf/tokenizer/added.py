@@ -18,7 +18,7 @@ def add_tokens(backend: Tokenizer, vocab: Vocab) -> None:
 
 
 def _is_markup(vocab: Vocab, index: int) -> bool:
-    """Whether a token with a role is no text: by its type, or, where converters have left it at normal, by its looks."""
+    """Whether a token with a role is no text: by its type, or by its looks where a converter has left it at normal."""
     if vocab.types is not None and vocab.types[index] != TokenType.NORMAL:
         return True
     token = vocab.tokens[index]

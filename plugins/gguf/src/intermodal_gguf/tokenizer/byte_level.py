@@ -15,8 +15,8 @@ def find_pre_tokenizer(vocab: Vocab) -> PreTokenizer:
     name = vocab.metadata.get("tokenizer.ggml.pre")
     if name is None:
         raise vocab.fail(
-            "the key tokenizer.ggml.pre, which tells how text is cut, is missing from this byte-level vocabulary, so its "
-            "ids would be guesses"
+            "the key tokenizer.ggml.pre, which tells how text is cut, is missing from this byte-level vocabulary, so "
+            "its ids would be guesses"
         )
     if name not in PRE_TOKENIZERS:
         raise vocab.fail(f"the pre-tokenizer {name!r} is not known; known are {', '.join(sorted(PRE_TOKENIZERS))}")

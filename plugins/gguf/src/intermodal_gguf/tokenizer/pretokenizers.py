@@ -1,4 +1,4 @@
-"""How a byte-level vocabulary wants text cut before its merges are applied, by the name a file gives in `tokenizer.ggml.pre`.
+"""How a byte-level vocabulary wants text cut before its merges, by the name that a file gives in `tokenizer.ggml.pre`.
 
 Patterns are those of the original tokenizer.json of the models (llama.cpp quotes them beside its own adaptations, in
 `llama-vocab.cpp`). The first splits the text, the next splits the pieces, and so on; what matches and what lies between
@@ -80,7 +80,9 @@ _SINGLE_DIGITS = PreTokenizer((r"\p{N}", _GPT2))
 
 PRE_TOKENIZERS: dict[str, PreTokenizer] = {
     # One pattern, digits in threes.
-    **dict.fromkeys(("llama3", "llama-v3", "llama-bpe", "falcon3", "falcon-h1", "pixtral", "midm-2.0", "lfm2"), _LLAMA_BPE),
+    **dict.fromkeys(
+        ("llama3", "llama-v3", "llama-bpe", "falcon3", "falcon-h1", "pixtral", "midm-2.0", "lfm2"), _LLAMA_BPE
+    ),
     **dict.fromkeys(("dbrx", "smaug-bpe", "chatglm-bpe"), PreTokenizer((_LLAMA3,))),
     "glm4": PreTokenizer((_LLAMA3,), whole=True),
     # One pattern, digits one by one.

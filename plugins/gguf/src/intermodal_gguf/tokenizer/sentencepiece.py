@@ -1,6 +1,6 @@
 """SentencePiece BPE (`tokenizer.ggml.model` = `llama`): merges are rebuilt from the scores, text is cut nowhere."""
 
-from tokenizers import Tokenizer, decoders, normalizers, pre_tokenizers
+from tokenizers import Tokenizer, decoders, normalizers
 
 from intermodal_gguf.tokenizer.byte_level import bpe_tokenizer, read_merges
 from intermodal_gguf.tokenizer.vocabulary import TokenType, Vocab
@@ -49,8 +49,8 @@ def rebuild_merges(vocab: Vocab, ids: dict[str, int]) -> list[tuple[str, str]]:
     scores = vocab.array("scores", (float, int))
     if scores is None or len(scores) != len(vocab.tokens):
         raise vocab.fail(
-            f"{0 if scores is None else len(scores):,} scores for {len(vocab.tokens):,} tokens: without a score for each, "
-            "the order of merges is unknown"
+            f"{len(scores or ()):,} scores for {len(vocab.tokens):,} tokens: without a score for each, the order of "
+            "merges is unknown"
         )
     # No token of another type comes from merging: control and byte tokens are not text, user-defined ones match whole.
     mergeable = (TokenType.NORMAL, TokenType.UNUSED)

@@ -97,7 +97,9 @@ def read_vocab(metadata: Mapping[str, Any], defaults: Mapping[str, int], origin:
     if len(set(tokens)) != len(tokens):
         seen: set[str] = set()
         twice = next(token for token in tokens if token in seen or seen.add(token))
-        raise TokenizerError(f"{origin}: the token {twice!r} is in tokenizer.ggml.tokens twice; convert the model again.")
+        raise TokenizerError(
+            f"{origin}: the token {twice!r} is in tokenizer.ggml.tokens twice; convert the model again."
+        )
     types = _array(metadata, "token_type", int, origin)
     if types is not None and len(types) != len(tokens):
         raise TokenizerError(f"{origin}: there are {len(tokens):,} tokens and {len(types):,} token types.")
