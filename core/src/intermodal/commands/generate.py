@@ -28,7 +28,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         text = model.generate(prompt, **options)
         seconds = time.perf_counter() - started
-        report = model.report.to_dict()
+        report = model.report.to_dict() if model.report else {}
         brief = {key: report[key] for key in ("uri", "revision", "family", "task", "backend", "storage", "compute")}
         console.emit_json({"prompt": prompt, "text": text, "seconds": round(seconds, 3), **brief})
         return 0

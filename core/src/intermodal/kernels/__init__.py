@@ -18,6 +18,7 @@ else:
     from intermodal.kernels import tensorflow as _native
 
 from intermodal.kernels.bundle import Bundle
+from intermodal.kernels.ops import ops
 from intermodal.kernels.reference import Cache
 
 linear = _native.linear
@@ -38,7 +39,7 @@ append = _native.append
 def length_of(ids: Any) -> Any:
     """The second dimension of `(batch, length)` ids: an int where it is known, else a tensor."""
     known = ids.shape[1]
-    return known if known is not None else keras.ops.shape(ids)[1]
+    return known if known is not None else ops.shape(ids)[1]
 
 
 __all__ = [

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from keras import ops
-
 from intermodal.kernels.bundle import Bundle
+from intermodal.kernels.ops import ops
 
 Tensor = Any
 Cache = tuple[Tensor, Tensor]

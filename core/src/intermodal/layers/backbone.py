@@ -6,6 +6,7 @@ from abc import abstractmethod
 from typing import Any
 
 from intermodal import kernels
+from intermodal.kernels.ops import ops
 from intermodal.layers.parameters import Parameters, Supply, Tree
 from intermodal.layers.step import Step
 from intermodal.layers.storage import StoragePolicy
@@ -62,8 +63,6 @@ class Backbone(Parameters):
 
     def step(self, inputs: dict[str, Tensor]) -> Step:
         """The step of a whole sequence: `input_ids` (B, T), and optionally `attention_mask` and `position_ids`."""
-        from keras import ops
-
         ids = inputs["input_ids"]
         positions = inputs.get("position_ids")
         if positions is None:

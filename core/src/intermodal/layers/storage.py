@@ -31,7 +31,7 @@ def device_kind() -> str:
     if backend.backend() == "jax":
         import jax
 
-        device = jax.config.jax_default_device or jax.devices()[0]
+        device = getattr(jax.config, "jax_default_device", None) or jax.devices()[0]
         kind = device if isinstance(device, str) else device.platform
     elif backend.backend() == "torch":
         from keras.src.backend.torch.core import get_device

@@ -109,7 +109,7 @@ class TaskModel(keras.Model):
 
         enable_lora(self, rank, targets, alpha=alpha, seed=seed)
 
-    def quantize(self, mode: str | None = None, config: Any = None, **options: Any) -> None:
+    def quantize(self, mode: str | None = None, config: Any = None, **options: Any) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Store every linear and embedding in fewer bits. See `intermodal.layers.quantize`.
 
         Keras resolves `mode` to a `config` before it calls this; one with quantisers of the user's own is refused.

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import keras
-from keras import ops
 
 from intermodal import kernels
+from intermodal.kernels.ops import ops
 from intermodal.layers.parameters import Tree
 from intermodal.layers.step import Step
 from intermodal.tasks.base import TaskModel, Tensor

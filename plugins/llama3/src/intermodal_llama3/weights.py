@@ -20,20 +20,22 @@ def weight_map(config: LlamaConfig, task: str) -> WeightMap:
     hidden, feed_forward = config.hidden_size, config.intermediate_size
     queries = config.num_attention_heads * config.head_dim
     keys = config.num_key_value_heads * config.head_dim
-    biased = {"bias": config.attention_bias}
 
     block = [
         *norm("input_layernorm", hidden, gguf="attn_norm"),
         *linear(
-            "self_attn.q_proj", hidden, queries, **biased, axes=("heads", "hidden"),
+            "self_attn.q_proj", hidden, queries, bias=config.attention_bias, axes=("heads", "hidden"),
             gguf="attn_q", gguf_transform=Deinterleave(config.num_attention_heads),
         ),
         *linear(
-            "self_attn.k_proj", hidden, keys, **biased, axes=("heads", "hidden"),
+            "self_attn.k_proj", hidden, keys, bias=config.attention_bias, axes=("heads", "hidden"),
             gguf="attn_k", gguf_transform=Deinterleave(config.num_key_value_heads),
         ),
-        *linear("self_attn.v_proj", hidden, keys, **biased, axes=("heads", "hidden"), gguf="attn_v"),
-        *linear("self_attn.o_proj", queries, hidden, **biased, axes=("hidden", "heads"), gguf="attn_output"),
+        *linear("self_attn.v_proj", hidden, keys, bias=config.attention_bias, axes=("heads", "hidden"), gguf="attn_v"),
+        *linear(
+            "self_attn.o_proj", queries, hidden, bias=config.attention_bias,
+            axes=("hidden", "heads"), gguf="attn_output",
+        ),
         *norm("post_attention_layernorm", hidden, gguf="ffn_norm"),
         *linear(
             "mlp.gate_proj", hidden, feed_forward, bias=config.mlp_bias,
