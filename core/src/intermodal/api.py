@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         head,
         linear,
         norm,
+        renamed,
         repeat,
         split,
     )
@@ -57,6 +58,7 @@ _HOMES = {
         "head",
         "linear",
         "norm",
+        "renamed",
         "repeat",
         "split",
     ),
@@ -98,6 +100,7 @@ __all__ = [
     "kernels",
     "linear",
     "norm",
+    "renamed",
     "repeat",
     "split",
 ]
