@@ -125,7 +125,8 @@ class SafetensorsReader(CheckpointReader):
         if repository.selected is not None:
             return repository.selected.endswith((".safetensors", ".safetensors.index.json"))
         return any(
-            name in (self._index, *CONSOLIDATED_FILES) or (name.endswith(".safetensors") and "/" not in name) for name in repository.files()
+            name in (self._index, *CONSOLIDATED_FILES) or (name.endswith(".safetensors") and "/" not in name)
+            for name in repository.files()
         )
 
     def open(self, repository: Repository) -> SafetensorsCheckpoint:

@@ -263,7 +263,9 @@ def split(source: str, weights: Sequence[Weight], *, axis: int = 0, dialect: str
 def renamed(dialect: str, name: str, weights: Sequence[Weight], transform: Transform = IDENTITY) -> list[Weight]:
     """Say that a dialect keeps these weights as `name.weight` and `name.bias`, with values changed by `transform`."""
     return [
-        replace(weight, aliases={**weight.aliases, dialect: Alias(f"{name}.{weight.name.rpartition('.')[2]}", transform)})
+        replace(
+            weight, aliases={**weight.aliases, dialect: Alias(f"{name}.{weight.name.rpartition('.')[2]}", transform)}
+        )
         for weight in weights
     ]
 

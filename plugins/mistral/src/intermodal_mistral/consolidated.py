@@ -107,7 +107,11 @@ def _rope(account: Account, *, windowed: bool) -> dict[str, Any]:
     if yarn is None:
         return rope
     known = {"factor", "original_max_position_embeddings", "beta", "alpha", "apply_scale"}
-    if not isinstance(yarn, dict) or set(yarn) - known or not {"factor", "original_max_position_embeddings"} <= set(yarn):
+    if (
+        not isinstance(yarn, dict)
+        or set(yarn) - known
+        or not {"factor", "original_max_position_embeddings"} <= set(yarn)
+    ):
         account.refuse("yarn", yarn, f"expected an object of {', '.join(sorted(known))}")
         return rope
     rope |= {"rope_type": "yarn"}

@@ -4,8 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from intermodal.api import Deinterleave, Identity, Ignored, Transform, Weight, WeightMap
-from intermodal.api import embedding, head, linear, norm, renamed, repeat
+from intermodal.api import (
+    Deinterleave,
+    Identity,
+    Ignored,
+    Transform,
+    Weight,
+    WeightMap,
+    embedding,
+    head,
+    linear,
+    norm,
+    renamed,
+    repeat,
+)
 
 from intermodal_mistral.config import MistralConfig
 
