@@ -278,3 +278,5 @@ def test_what_is_written_is_what_was_read_with_all_stop_tokens(tmp_path):
 def test_settings_without_a_file_are_written_where_they_differ():
     assert settings(None, {"bos_token_id": 1, "eos_token_id": 2}).to_hf() == {"bos_token_id": 1, "eos_token_id": 2}
     assert settings(None, {}).to_hf() == {}
+    config = {"num_beams": 4, "top_k": 7, "stop_strings": ["x"]}
+    assert settings(None, config).to_hf() == config

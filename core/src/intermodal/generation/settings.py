@@ -246,14 +246,20 @@ class GenerationSettings:
         return self.max_length - prompt_length
 
     def to_hf(self) -> dict[str, Any]:
-        """generation_config.json: as it was read, with all stop tokens; or what differs from the defaults."""
+        """generation_config.json: as it was read, with all stop tokens; without a file, what differs from the defaults."""
         ids = list(self.eos_token_id)
         stops = {"eos_token_id": ids[0] if len(ids) == 1 else ids} if ids else {}
         if self.file:
             return {**self.file, **stops}
         defaults = GenerationSettings()
         own = {name: getattr(self, name) for name in CONSUMED if getattr(self, name) != getattr(defaults, name)}
-        return {**{name: list(value) if isinstance(value, tuple) else value for name, value in own.items()}, **stops}
+        # What config.json asks for and is not implemented would be forgotten once there is a file of its own.
+        asked = {problem.key: problem.value for problem in self.problems}
+        return {
+            **{key: list(value) if isinstance(value, tuple) else value for key, value in own.items()},
+            **stops,
+            **asked,
+        }
 
 
 def _read(account: Account, key: str) -> Any:
