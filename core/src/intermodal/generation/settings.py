@@ -246,7 +246,7 @@ class GenerationSettings:
         return self.max_length - prompt_length
 
     def to_hf(self) -> dict[str, Any]:
-        """generation_config.json: as it was read, with all stop tokens; without a file, what differs from the defaults."""
+        """generation_config.json: as it was read, with all stop tokens; or what differs from the defaults."""
         ids = list(self.eos_token_id)
         stops = {"eos_token_id": ids[0] if len(ids) == 1 else ids} if ids else {}
         if self.file:
