@@ -3,6 +3,7 @@
 import json
 import re
 
+import numpy as np
 import pytest
 from intermodal.errors import ChatTemplateError, TokenizerError
 from intermodal.processing.chat import render_chat
@@ -168,6 +169,21 @@ def test_ids_have_no_second_bos_and_special_tokens_of_the_text(bpe_folder, load_
     assert ours.apply_chat_template([CHATS["one"], CHATS["system"]], tokenize=False) == [
         ours.apply_chat_template(chat, tokenize=False) for chat in (CHATS["one"], CHATS["system"])
     ]
+
+
+def test_arguments_that_are_not_for_the_template(bpe_folder, load_folder):
+    ours, theirs = both(bpe_folder, load_folder)
+    ours.pad_token = theirs.pad_token = "<|im_end|>"
+    chats = [CHATS["one"], CHATS["system"]]
+    for arguments in ({"padding": True, "return_tensors": "np"}, {"truncation": True, "max_length": 9}):
+        expected = theirs.apply_chat_template(chats, add_generation_prompt=True, **arguments)
+        actual = ours.apply_chat_template(chats, return_dict=True, **arguments)
+        assert {name: np.asarray(rows).tolist() for name, rows in expected.items()} == {
+            name: np.asarray(rows).tolist() for name, rows in actual.items()
+        }
+    assert ours.apply_chat_template(chats[0], return_tensors="np").shape[0] == 1
+    with pytest.raises(TokenizerError, match="does not support sanitize_control_tokens"):
+        ours.apply_chat_template(chats, sanitize_control_tokens=True)
 
 
 def test_smollm2_template(smollm2_folder, load_folder):
