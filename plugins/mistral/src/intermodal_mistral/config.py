@@ -92,9 +92,14 @@ class MistralConfig(ModelConfig):
         """See `ModelConfig.write_spellings`.
 
         transformers has two classes for this one architecture: its Mistral takes no notice of `layer_types`. Its
-        Ministral derives no `head_dim`, so that is always written.
+        Ministral derives no `head_dim`, and both refuse a null for the key-value heads, so these are always written.
         """
-        content = {**rope_to_hf(self.rope), "sliding_window": self.sliding_window, "head_dim": self.head_dim}
+        content = {
+            **rope_to_hf(self.rope),
+            "sliding_window": self.sliding_window,
+            "head_dim": self.head_dim,
+            "num_key_value_heads": self.num_key_value_heads,
+        }
         if self.layer_types is not None:
             content |= {"model_type": "ministral", "layer_types": list(self.layer_types)}
         return content

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
+from typing import Any
+
 from intermodal.api import Family, hookimpl
 
 _VISION = "it has an image encoder; it is a family of its own"
@@ -54,3 +57,15 @@ MISTRAL = Family(
 def intermodal_families() -> list[Family]:
     """Give the Mistral family: what shares the architecture of Mistral 7B, with and without sliding windows."""
     return [MISTRAL]
+
+
+@hookimpl
+def intermodal_model_loaded(model: Any, report: Any) -> None:
+    """Warn of a tokenizer.json that is known to be wrong."""
+    if model.family is not MISTRAL or model.tokenizer is None:
+        return
+    from intermodal_mistral.splitting import complaint
+
+    if (text := complaint(model.tokenizer)) is not None:
+        report.warnings.append(text)
+        warnings.warn(text, stacklevel=2)

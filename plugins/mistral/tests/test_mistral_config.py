@@ -1,0 +1,451 @@
+"""MistralConfig against transformers' two: every field, every key that its code reads, and what an export says."""
+
+import ast
+import copy
+import importlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from intermodal.config import RopeParameters, inverse_frequencies
+from intermodal.errors import ConfigError
+from intermodal_mistral.config import MistralConfig
+
+torch = pytest.importorskip("torch")
+transformers = pytest.importorskip("transformers")
+
+TINY: dict[str, Any] = {
+    "model_type": "mistral",
+    "architectures": ["MistralForCausalLM"],
+    "vocab_size": 61,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 64,
+    "initializer_range": 0.3,
+    "eos_token_id": [2, 3],
+}
+LLAMA31 = {
+    "rope_type": "llama3",
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 16,
+}
+NUMBERS = (
+    "vocab_size",
+    "hidden_size",
+    "intermediate_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "head_dim",
+    "hidden_act",
+    "max_position_embeddings",
+    "rms_norm_eps",
+    "sliding_window",
+    "tie_word_embeddings",
+    "pad_token_id",
+    "bos_token_id",
+    "eos_token_id",
+    "num_labels",
+    "problem_type",
+)
+
+
+def read(raw: dict[str, Any], **options: Any) -> MistralConfig:
+    return MistralConfig.from_hf(raw, **options)[0]
+
+
+def theirs(raw: dict[str, Any]) -> Any:
+    return transformers.MistralConfig(**copy.deepcopy(raw))
+
+
+def assert_same(config: MistralConfig, reference: Any) -> None:
+    """Every number that shapes or computes the model agrees."""
+    for name in NUMBERS:
+        expected = getattr(reference, name)
+        assert getattr(config, name) == (tuple(expected) if isinstance(expected, list) else expected), name
+    rotary = transformers.models.mistral.modeling_mistral.MistralRotaryEmbedding(reference)
+    frequencies, factor = inverse_frequencies(config.rope, config.head_dim)
+    np.testing.assert_allclose(frequencies, rotary.inv_freq.numpy(), rtol=3e-7)
+    assert factor == pytest.approx(rotary.attention_scaling, rel=1e-12)
+
+
+def names_of(reference: Any) -> set[str]:
+    """What a config class could read from a file: fields, annotations, attributes and properties, bases included."""
+    found = set(vars(reference())) | set(reference().to_dict())
+    for base in reference.__mro__[:-1]:
+        found |= set(getattr(base, "__annotations__", {}))
+        for name, value in vars(base).items():
+            if not callable(value) and not isinstance(value, classmethod | staticmethod):
+                found.add(name)
+    return {name for name in found if not (name.startswith("__") or name.startswith("_abc_"))}
+
+
+def test_every_field_of_transformers_config_is_in_a_table() -> None:
+    # Bookkeeping of the class itself: transformers overwrites or drops them whatever a file says.
+    own = {"_post_init_done", "_heterogeneity_spec", "_repo_created"}
+    for reference in (transformers.MistralConfig, transformers.MinistralConfig):
+        assert names_of(reference) - MistralConfig.known_keys() - own == set()
+
+
+def test_every_generation_setting_is_in_a_table() -> None:
+    # A config.json without generation_config.json beside it may hold any of them.
+    assert set(vars(transformers.GenerationConfig())) - MistralConfig.known_keys() - {"_original_object_hash"} == set()
+
+
+def keys_read(module: str) -> Iterator[str]:
+    """Names that a module reads of a config: `config.name`, `getattr(config, "name")`, `hasattr(config, "name")`."""
+    source = importlib.import_module(f"transformers.{module}").__file__
+    for node in ast.walk(ast.parse(Path(source or "").read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Attribute) and _is_config(node.value):
+            yield node.attr
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("getattr", "hasattr"):
+            target, name = node.args[:2]
+            if _is_config(target) and isinstance(name, ast.Constant):
+                yield str(name.value)
+
+
+def _is_config(node: ast.AST) -> bool:
+    configs = ("config", "text_config", "decoder_config", "effective_config", "layer_config")
+    if isinstance(node, ast.Call):
+        return isinstance(node.func, ast.Attribute) and node.func.attr == "get_text_config"
+    name = node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else ""
+    return name in configs
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "models.mistral.modeling_mistral",
+        "models.ministral.modeling_ministral",
+        "modeling_layers",
+        "modeling_rope_utils",
+        "modeling_utils",
+        "masking_utils",
+        "cache_utils",
+        "generation.utils",
+        "integrations.sdpa_attention",
+        "integrations.heterogeneity.configuration_utils",
+        "loss.loss_utils",
+    ],
+)
+def test_every_key_that_the_reference_reads_is_in_a_table(module: str) -> None:
+    methods = {name for name in dir(transformers.MistralConfig) if callable(getattr(transformers.MistralConfig, name))}
+    private = {"_heterogeneity_spec", "__dict__", "__class__", "items", "setter"}
+    assert set(keys_read(module)) - MistralConfig.known_keys() - methods - private == set()
+
+
+def test_the_walk_over_the_references_code_finds_what_it_should() -> None:
+    assert {"is_causal", "sliding_window", "layer_types"} <= set(keys_read("masking_utils"))
+    assert {"hidden_act", "rms_norm_eps", "sliding_window"} <= set(keys_read("models.mistral.modeling_mistral"))
+    assert {"layer_types", "sliding_window"} <= set(keys_read("models.ministral.modeling_ministral"))
+
+
+# --- keys that are let through cannot change the model ----------------------------------------------------------------
+
+# Where transformers itself refuses an odd value; everything else is set to 3.
+ODD: dict[str, Any] = {
+    "architectures": ["MistralForSequenceClassification"],
+    "dtype": "float16",
+    "torch_dtype": "float16",
+    "transformers_version": "4.31.0",
+    "attn_implementation": "sdpa",
+    "_attn_implementation": "sdpa",
+    "experts_implementation": "eager",
+    "_experts_implementation": "eager",
+    "return_dict": True,
+    "output_attentions": False,
+    "_output_attentions": False,
+    "output_hidden_states": True,
+    "use_cache": True,
+    "cache_implementation": "sliding_window",
+    "compile_config": None,
+    "initializer_range": 0.9,
+    "assistant_ensemble_weight": 0.5,
+    "base_model_tp_plan": {"layers.*.self_attn.q_proj": "rowwise"},
+    "base_model_pp_plan": {"norm": [["a"], ["b"]]},
+    "base_model_ep_plan": {"layers.*": "a"},
+    "base_model_fsdp_plan": {"layers.*": "a"},
+    "mtp_layer_types": ["odd"],
+    "ignore_keys_at_rope_validation": ["factor"],
+}
+# Properties without a setter: transformers cannot load a file that holds one.
+UNREADABLE = {"sub_configs", "use_return_dict"}
+FOREIGN: dict[str, Any] = {
+    "unsloth_version": "2024.9",
+    "rope_interleaved": True,
+    "is_llama_config": False,
+    "use_sliding_window": True,
+    "max_window_layers": 0,
+    "logit_scale": 7.0,
+    "embedding_multiplier": 5.0,
+    "attention_multiplier": 0.1,
+    "final_logit_softcapping": 2.0,
+    "query_pre_attn_scalar": 3,
+    "qkv_bias": True,
+    "rope_local_base_freq": 3.0,
+    "no_rope_layers": [0],
+    "layer_norm_eps": 0.5,
+    "norm_eps": 0.5,
+    "activation_function": "relu",
+    "n_layer": 9,
+    "num_experts": 4,
+    "vision_config": {"hidden_size": 3},
+}
+
+
+@pytest.fixture(scope="module")
+def weights() -> dict[str, Any]:
+    torch.manual_seed(0)
+    return transformers.MistralForCausalLM(theirs(TINY)).state_dict()
+
+
+def logits(raw: dict[str, Any], weights: dict[str, Any]) -> np.ndarray:
+    """Logits of the tokens of a padded prompt and of two cached steps after it."""
+    model = transformers.MistralForCausalLM(theirs(raw)).eval()
+    model.load_state_dict(weights)
+    ids = torch.arange(24).reshape(2, 12) % 61
+    mask = torch.ones(2, 14, dtype=torch.long)
+    mask[0, :5] = 0
+    with torch.no_grad():
+        out = model(ids, attention_mask=mask[:, :12])
+        found = [out.logits]
+        for step in (1, 2):
+            token = torch.full((2, 1), 7 * step)
+            out = model(token, attention_mask=mask[:, : 12 + step], past_key_values=out.past_key_values, use_cache=True)
+            found.append(out.logits)
+    return torch.cat(found, 1)[mask.bool()].numpy()
+
+
+def test_inert_and_foreign_keys_do_not_change_logits(weights: dict[str, Any]) -> None:
+    expected = logits(TINY, weights)
+    inert, _ = MistralConfig.tables()
+    tried = {key: ODD.get(key, 3) for key in inert if key not in UNREADABLE}
+    _, report = MistralConfig.from_hf(TINY | tried | FOREIGN, strict=False)
+    assert set(report.inert) == set(tried)
+    assert set(report.foreign) == set(FOREIGN)
+    np.testing.assert_array_equal(logits(TINY | tried | FOREIGN, weights), expected)
+
+
+@pytest.mark.parametrize("key", ["attn_implementation", "_attn_implementation"])
+def test_the_attention_implementation_changes_rounding_alone(key: str, weights: dict[str, Any]) -> None:
+    np.testing.assert_allclose(logits(TINY | {key: "eager"}, weights), logits(TINY, weights), atol=2e-5)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("is_causal", False),
+        ("is_causal", None),
+        ("rms_norm_eps", 0.1),
+        ("rope_theta", 3.0),
+    ],
+)
+def test_the_comparison_of_logits_sees_keys_that_matter(key: str, value: Any, weights: dict[str, Any]) -> None:
+    assert np.abs(logits(TINY | {key: value}, weights) - logits(TINY, weights)).max() > 1e-3
+    if key not in ("rms_norm_eps", "rope_theta"):
+        with pytest.raises(ConfigError, match=f"{key} = "):
+            read(TINY | {key: value}, strict=False)
+
+
+# --- fields -----------------------------------------------------------------------------------------------------------
+
+
+def test_an_empty_config_is_transformers_default() -> None:
+    assert_same(read({}), transformers.MistralConfig())
+
+
+@pytest.mark.parametrize("key", sorted(set(TINY) - {"model_type", "architectures"}))
+def test_each_absent_key_is_transformers_default(key: str) -> None:
+    raw = {name: value for name, value in TINY.items() if name != key}
+    if key == "num_attention_heads":
+        raw |= {"hidden_size": 64, "num_key_value_heads": 4}
+    if key == "num_key_value_heads":
+        raw |= {"num_attention_heads": 16}
+    assert_same(read(raw), theirs(raw))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"rms_norm_eps": 1e-2},
+        {"head_dim": 24},
+        {"head_dim": None},
+        {"num_key_value_heads": 1},
+        {"sliding_window": 7},
+        {"sliding_window": None},
+        {"hidden_size": 36, "num_attention_heads": 8},
+        {"tie_word_embeddings": True},
+        {"hidden_act": "silu"},
+        {"eos_token_id": None, "bos_token_id": None, "pad_token_id": 0},
+        {"pad_token_id": -1},
+        {"id2label": {"0": "a", "1": "b", "2": "c"}, "label2id": {"a": 0, "b": 1, "c": 2}},
+        {"num_labels": 1, "problem_type": "regression"},
+        {"rope_theta": 5e3},
+        {"rope_theta": 500000, "rope_scaling": LLAMA31},
+        {"rope_parameters": {**LLAMA31, "rope_theta": 5e5}},
+        {"rope_scaling": {"type": "linear", "factor": 3.7}},
+        {"rope_scaling": {"rope_type": "yarn", "factor": 4.0}, "original_max_position_embeddings": 16},
+        {"rope_parameters": None, "rope_theta": 7.0, "rope_scaling": None},
+    ],
+    ids=lambda change: "-".join(change),
+)
+def test_each_field_reads_as_in_transformers_and_exports_to_the_same_model(change: dict[str, Any]) -> None:
+    raw = TINY | change
+    config = read(raw)
+    assert_same(config, theirs(raw))
+    exported = json.loads(json.dumps(config.to_hf()))
+    assert_same(config, theirs(exported))
+    assert read(exported) == config
+    assert exported["rope_parameters"]["rope_theta"] == exported["rope_theta"]
+    assert {name: exported[name] for name in TINY if name not in change} == {
+        name: value for name, value in TINY.items() if name not in change
+    }
+
+
+def test_what_transformers_saves_reads_as_it_was(tmp_path: Path) -> None:
+    reference = theirs(TINY | {"rope_parameters": {**LLAMA31, "rope_theta": 5e5}, "num_labels": 3})
+    reference.save_pretrained(tmp_path)
+    raw = json.loads((tmp_path / "config.json").read_text())
+    config, report = MistralConfig.from_hf(raw)
+    assert_same(config, reference)
+    assert report.foreign == {}
+
+
+def test_an_exported_config_loads_by_name(tmp_path: Path) -> None:
+    config = MistralConfig(hidden_size=64, num_attention_heads=4, num_key_value_heads=2, vocab_size=99, num_hidden_layers=2)
+    (tmp_path / "config.json").write_text(json.dumps(config.to_hf(architectures=("MistralModel",), dtype="bfloat16")))
+    reference = transformers.AutoConfig.from_pretrained(tmp_path)
+    assert type(reference) is transformers.MistralConfig
+    assert reference.dtype == torch.bfloat16
+    assert reference.architectures == ["MistralModel"]
+    assert_same(config, reference)
+
+
+def test_swish_is_silu() -> None:
+    assert read(TINY | {"hidden_act": "swish"}).hidden_act == "silu"
+    functions, x = transformers.activations.ACT2FN, torch.linspace(-9, 9, 101)
+    assert torch.equal(functions["swish"](x), functions["silu"](x))
+
+
+def test_an_integer_that_stands_for_a_float_is_exported_as_one() -> None:
+    config = read(TINY | {"rms_norm_eps": 1})
+    assert config.rms_norm_eps == 1.0
+    assert_same(config, theirs(config.to_hf()))
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"hidden_act": "gelu"}, "hidden_act = 'gelu'"),
+        ({"partial_rotary_factor": 0.5}, "partial_rotary_factor = 0.5"),
+        ({"rope_parameters": {"rope_type": "default", "partial_rotary_factor": 0.5}}, "partial_rotary_factor = 0.5"),
+        ({"rope_scaling": {"type": "dynamic", "factor": 2.0}}, "rope_scaling.type = 'dynamic'"),
+        ({"rope_parameters": {"full_attention": LLAMA31}}, "rope_parameters = "),
+        ({"num_key_value_heads": 3}, "num_key_value_heads = 3"),
+        ({"head_dim": 7}, "head_dim = 7"),
+        ({"num_attention_heads": 0}, "num_attention_heads = 0"),
+        ({"vocab_size": 10**18}, "vocab_size = "),
+        ({"num_hidden_layers": "4"}, "num_hidden_layers = '4'"),
+        ({"rms_norm_eps": float("nan")}, "rms_norm_eps = nan"),
+        ({"sliding_window": 0}, "sliding_window = 0"),
+        ({"sliding_window": True}, "sliding_window = true"),
+        ({"layer_types": ["sliding_attention", "full_attention"]}, "layer_types = "),
+        ({"layer_types": ["chunked_attention"]}, "layer_types = ['chunked_attention']"),
+        ({"layer_types": "sliding_attention"}, "layer_types = 'sliding_attention'"),
+        ({"layer_types": ["sliding_attention"], "sliding_window": None}, "sliding_window = null"),
+        ({"quantization_config": {"quant_method": "awq"}}, "unquantised original"),
+        ({"max_position_embeddings": None}, "max_position_embeddings = null"),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
+)
+def test_what_cannot_be_honoured_is_refused_by_name(change: dict[str, Any], named: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        read(TINY | change)
+    assert named in str(caught.value)
+
+
+# --- layers that differ -----------------------------------------------------------------------------------------------
+
+MIXED = ["full_attention", "sliding_attention", "sliding_attention"]
+
+
+@pytest.mark.parametrize("model_type", ["mistral", "ministral"])
+def test_layers_that_differ_read_and_export_as_transformers_ministral(model_type: str, tmp_path: Path) -> None:
+    raw = {**TINY, "model_type": model_type, "num_hidden_layers": 3, "sliding_window": 7, "layer_types": MIXED}
+    config = read(raw)
+    assert config.windows == (None, 7, 7)
+    (tmp_path / "config.json").write_text(json.dumps(config.to_hf()))
+    reference = transformers.AutoConfig.from_pretrained(tmp_path)
+    assert type(reference) is transformers.MinistralConfig
+    assert (reference.layer_types, reference.sliding_window, reference.head_dim) == (MIXED, 7, 8)
+    assert read(config.to_hf()) == config
+
+
+def test_an_unlisted_ministral_is_a_mistral() -> None:
+    for window in (7, None):
+        raw = {**TINY, "model_type": "ministral", "sliding_window": window}
+        derived = transformers.MinistralConfig(**copy.deepcopy(raw)).layer_types
+        assert read(raw).windows == (window,)
+        assert derived == ["full_attention" if window is None else "sliding_attention"]
+    assert read({"model_type": "ministral"}).windows == (4096,) * 32
+
+
+@pytest.mark.parametrize(("kind", "window"), [("full_attention", None), ("attention", None), ("sliding_attention", 7)])
+def test_layers_that_are_all_alike_need_no_list(kind: str, window: int | None, tmp_path: Path) -> None:
+    config = read({**TINY, "sliding_window": 7, "layer_types": [kind]})
+    assert (config.windows, config.layer_types) == ((window,), None)
+    (tmp_path / "config.json").write_text(json.dumps(config.to_hf()))
+    reference = transformers.AutoConfig.from_pretrained(tmp_path)
+    assert type(reference) is transformers.MistralConfig
+    assert reference.sliding_window == window
+    assert read(config.to_hf()) == config
+
+
+def test_as_many_key_value_heads_as_heads_where_an_older_file_says_null() -> None:
+    config = read(TINY | {"num_key_value_heads": None})
+    assert config.num_key_value_heads == 4
+    assert_same(config, theirs(config.to_hf()))
+
+
+# --- whatever a file holds --------------------------------------------------------------------------------------------
+
+_SCALARS = (
+    st.none()
+    | st.booleans()
+    | st.integers(-2, 64)
+    | st.floats()
+    | st.text(max_size=4)
+    | st.sampled_from([10**18, 10**400, "4096", "yarn", "llama3"])
+)
+_JSON = st.recursive(
+    _SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3)
+)
+_ROPE = st.dictionaries(st.sampled_from([*RopeParameters.__dataclass_fields__, "type", "other"]), _SCALARS, max_size=6)
+_CONFIGS = st.dictionaries(st.sampled_from([*sorted(MistralConfig.known_keys()), "other"]), _JSON, max_size=4)
+
+
+@settings(max_examples=400, deadline=None, database=None)
+@given(_CONFIGS, st.dictionaries(st.sampled_from(["rope_parameters", "rope_scaling"]), _ROPE, max_size=2))
+def test_whatever_a_file_holds_is_refused_or_read_and_written_back(raw: dict[str, Any], rope: dict[str, Any]) -> None:
+    try:
+        config, report = MistralConfig.from_hf(raw | rope)
+    except ConfigError:
+        return
+    json.dumps([report.to_json(), report.lines()])
+    assert read(json.loads(json.dumps(config.to_hf()))) == config
+    if config.head_dim <= 256:
+        assert np.isfinite(inverse_frequencies(config.rope, config.head_dim)[0]).all()
+
+
+def test_the_reference_is_the_version_that_was_checked() -> None:
+    assert transformers.__version__ == MistralConfig.checked_against
