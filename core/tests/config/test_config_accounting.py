@@ -101,7 +101,6 @@ def test_a_config_made_by_hand_is_checked_too() -> None:
         ("transformers_weights", None, "other.safetensors"),
         ("token_classification_bias", True, False),
         ("attribute_map", {}, {"width": "depth"}),
-        ("min_p", None, 0.1),
     ],
 )
 def test_keys_that_matter_for_some_values_are_never_foreign(key: str, harmless: Any, harmful: Any) -> None:
