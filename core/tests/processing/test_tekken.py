@@ -1,4 +1,4 @@
-"""tekken.json and versioned SentencePiece files: ids equal to those of mistral-common, the library they are made for."""
+"""tekken.json and versioned SentencePiece files: the ids of mistral-common, the library they are made for."""
 
 import base64
 import importlib.util

@@ -201,7 +201,7 @@ def test_what_cannot_be_honoured_is_refused_by_name(params: Any, named: str, ref
 def test_kinds_of_models_that_are_not_this_one(reference: Any, tmp_path: Path) -> None:
     with pytest.raises(MissingPluginError, match=r"consolidated.mamba.*state-space"):
         intermodal.load(write(tmp_path / "mamba", reference, model_type="mamba"))
-    with pytest.raises(ConfigError, match="params.json of .* model_type 7"):
+    with pytest.raises(ConfigError, match=r"params.json of .* model_type 7"):
         intermodal.load(write(tmp_path / "seven", reference, model_type=7))
 
 
@@ -215,5 +215,5 @@ def test_files_that_are_missing(reference: Any, tmp_path: Path) -> None:
         intermodal.load(folder)
     alone = write(tmp_path / "alone", reference)
     (alone / "params.json").unlink()
-    with pytest.raises(CheckpointError, match="consolidated.safetensors"):
+    with pytest.raises(CheckpointError, match=r"consolidated.safetensors"):
         intermodal.load(alone)

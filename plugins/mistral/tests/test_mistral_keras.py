@@ -1,4 +1,4 @@
-"""Mistral models as Keras models: saved and read again, fitted, adapted, quantised; and generating beyond the window."""
+"""Mistral models as Keras models: saved and read again, adapted, quantised, and generating beyond the window."""
 
 import intermodal
 import keras

@@ -1,4 +1,4 @@
-"""What lies beside SafeTensors files and says which model they are: config.json, or the params.json of another layout."""
+"""What lies beside SafeTensors files and says which model they are: config.json, or a params.json."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from intermodal.sources.base import Repository
 
 CONSOLIDATED = "consolidated"
-"""A layout that some publishers use beside Hugging Face's or instead of it: `consolidated.safetensors`, or shards of that
-name and their index, with tensor names and a params.json of its own. It is the stem of the files and the dialect."""
+"""A layout that some publishers use beside Hugging Face's or instead of it: `consolidated.safetensors`, or shards of
+that name and their index, with tensor names and a params.json of its own. The stem of its files is its dialect too."""
 
 CONSOLIDATED_FILES = (f"{CONSOLIDATED}.safetensors", f"{CONSOLIDATED}.safetensors.index.json")
 PARAMS = "params.json"

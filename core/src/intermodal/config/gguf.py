@@ -1,7 +1,7 @@
 """Reading a GGUF file's metadata as a config.json: what decoders of several families have in common.
 
-Key names and defaults are llama.cpp's (its loader's `load_hparams` and its converters). A family says which architecture
-it reads, adds what is its own, and finishes the account, so that no key is passed over.
+Key names and defaults are llama.cpp's (its loader's `load_hparams` and its converters). A family says which
+architecture it reads, adds what is its own, and finishes the account, so that no key is passed over.
 """
 
 from __future__ import annotations

@@ -145,7 +145,7 @@ def _count(config: Mapping[str, Any], key: str, least: int, origin: str) -> int:
 
 
 def _spelling(tokens: Iterable[bytes]) -> list[str]:
-    """Tokens as byte-level BPE spells them: a printable character for each byte, those of Latin-1 standing for itself."""
+    """Tokens as byte-level BPE spells them: a printable character for each byte, itself where Latin-1 has one."""
     printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
     others = [value for value in range(256) if value not in printable]
     table = {value: chr(value) for value in printable} | {value: chr(256 + n) for n, value in enumerate(others)}

@@ -151,4 +151,4 @@ def _layer_types(account: Account) -> tuple[str, ...] | None:
     if not isinstance(value, list) or not all(isinstance(kind, str) for kind in value):
         account.refuse("layer_types", value, f"expected a list of {FULL} and {SLIDING}, or null")
         return None
-    return tuple(_KINDS.get(kind, kind) for kind in value)
+    return tuple(_KINDS.get(str(kind), str(kind)) for kind in value)

@@ -1,7 +1,7 @@
 """A params.json, as it lies beside consolidated files, as the config.json of the same model.
 
-Key names and defaults are those of mistral-inference's TransformerArgs; sliding windows, yarn and the context length, of
-which it knows nothing, are read as vLLM does.
+Key names and defaults are those of mistral-inference's TransformerArgs; sliding windows, yarn and the context length,
+of which it knows nothing, are read as vLLM does.
 """
 
 from __future__ import annotations

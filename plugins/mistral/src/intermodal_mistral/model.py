@@ -1,4 +1,4 @@
-"""Mistral's forward pass: pre-norm blocks of rotary attention in a window and a gated feed-forward (arXiv:2310.06825)."""
+"""Mistral's forward pass: pre-norm blocks of windowed rotary attention and a gated feed-forward (arXiv:2310.06825)."""
 
 from __future__ import annotations
 

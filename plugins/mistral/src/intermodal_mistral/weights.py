@@ -21,6 +21,7 @@ from intermodal.api import (
 
 from intermodal_mistral.config import MistralConfig
 
+PLAIN = Identity()
 IGNORED = (
     Ignored(r".*rotary_emb\.inv_freq", "computed from the config"),
     Ignored(r"rope_freqs\.weight", "already part of the config's rope_parameters"),
@@ -75,13 +76,13 @@ def weight_map(config: MistralConfig, task: str) -> WeightMap:
     )
 
 
-def _into_heads(name: str, inputs: int, outputs: int, gguf: str, transform: Transform = Identity()) -> list[Weight]:
+def _into_heads(name: str, inputs: int, outputs: int, gguf: str, transform: Transform = PLAIN) -> list[Weight]:
     return linear(
         f"self_attn.{name}", inputs, outputs, axes=("heads", "hidden"), gguf=gguf, gguf_transform=transform
     )  # fmt: skip
 
 
-def _also(name: str, weights: Sequence[Weight], transform: Transform = Identity()) -> list[Weight]:
+def _also(name: str, weights: Sequence[Weight], transform: Transform = PLAIN) -> list[Weight]:
     """The name in consolidated files, whose rotary pairs lie side by side, as in GGUF."""
     return renamed("consolidated", name, weights, transform)
 
