@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from intermodal.layers.parameters import Tree
     from intermodal.layers.step import Step
     from intermodal.sources.base import Access, Repository, Source
+    from intermodal.errors import InputError
     from intermodal.tasks.base import TaskModel
+    from intermodal.tasks.sentence import SentenceEmbedding
     from intermodal.weights.map import (
         Alias,
         Ignored,
@@ -45,7 +47,9 @@ _HOMES = {
     "intermodal.layers.parameters": ("Tree",),
     "intermodal.layers.step": ("Step",),
     "intermodal.sources.base": ("Access", "Repository", "Source"),
+    "intermodal.errors": ("InputError",),
     "intermodal.tasks.base": ("TaskModel",),
+    "intermodal.tasks.sentence": ("SentenceEmbedding",),
     "intermodal.weights.map": (
         "Alias",
         "Ignored",
@@ -76,12 +80,14 @@ __all__ = [
     "Family",
     "Identity",
     "Ignored",
+    "InputError",
     "Metadata",
     "ModelConfig",
     "Part",
     "Permute",
     "Repository",
     "RopeParameters",
+    "SentenceEmbedding",
     "Source",
     "Step",
     "TaskModel",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import keras
 
 from intermodal.families import Family
+from intermodal.kernels import Bundle
 from intermodal.layers.backbone import Backbone
 from intermodal.layers.parameters import Parameters, Supply, Tree
 from intermodal.layers.step import Step
@@ -136,6 +137,10 @@ class TaskModel(keras.Model):
 
         save_pretrained(self, folder, max_shard_size=max_shard_size)
 
+    def more_files(self) -> dict[str, Any]:
+        """JSON files that the task needs beside config.json when it is saved: name → content."""
+        return {}
+
     def get_config(self) -> dict[str, Any]:
         """What `from_config` needs to make the same model, blank."""
         return {
@@ -169,6 +174,12 @@ class TaskModel(keras.Model):
 
         parts = tokenizer_from_repository(open_repository(inner_path, Access()))
         self.tokenizer = Tokenizer(parts) if parts else None
+
+
+def only(head: Tree) -> Bundle:
+    """The one linear that many heads consist of, whatever the family calls it."""
+    (bundle,) = head.values()
+    return bundle
 
 
 def _resolve_backbone(family: Family) -> type[Backbone]:

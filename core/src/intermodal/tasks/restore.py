@@ -25,6 +25,8 @@ def from_saved_config(saved: dict[str, Any]) -> TaskModel:
     owner = plugins.family(saved["family"])
     config, _ = resolve(owner.family.config).from_hf(saved["config"], strict=False)
     weight_map = plugins.weight_map(owner, config, saved["task"])
+    absent = [weight.name for weight in weight_map.weights if weight.if_absent == "left out"]
+    weight_map = weight_map.without([name for name in absent if name not in saved["dtypes"]])
     policy = StoragePolicy(**saved["policy"])
     model = plugins.build_model(
         owner,
