@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from intermodal.checkpoints.base import Checkpoint, CheckpointReader, TensorInfo
     from intermodal.checkpoints.metadata import Metadata
     from intermodal.config import ConfigReport, ModelConfig, RopeParameters, inverse_frequencies
+    from intermodal.errors import InputError
     from intermodal.layers.backbone import Backbone
     from intermodal.layers.parameters import Tree
     from intermodal.layers.step import Step
     from intermodal.sources.base import Access, Repository, Source
-    from intermodal.errors import InputError
     from intermodal.tasks.base import TaskModel
     from intermodal.tasks.sentence import SentenceEmbedding
     from intermodal.weights.map import (

@@ -47,6 +47,10 @@ class Backbone(Parameters):
             `{"last_hidden_state": (B, T, hidden)}`, and `"pooler_output"` (B, hidden) where the model has one.
         """
 
+    def tables(self) -> dict[str, int]:
+        """Inputs that are indices, and how many rows the table has that they point into."""
+        return {"input_ids": self.config.vocab_size}
+
     @property
     def pooled(self) -> bool:
         """Whether `forward` also returns `"pooler_output"`."""

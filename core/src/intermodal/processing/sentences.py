@@ -1,6 +1,7 @@
 """How a checkpoint makes one vector of a text: the files of sentence-transformers, or GGUF's pooling type.
 
-The layout is that of sentence-transformers 2 to 6: modules.json lists what follows the model, each with a folder of its own.
+The layout is that of sentence-transformers 2 to 6: modules.json lists the model and what follows it, each in a folder of
+its own.
 """
 
 from __future__ import annotations
@@ -141,8 +142,8 @@ def _read_pipeline(repository: Repository) -> SentenceSettings:
     for kind, path in modules[2:]:
         if kind not in ("Normalize", "Dropout"):
             raise ConfigError(
-                f"{_where(_PIPELINE, repository)}: the module {kind} in {path or 'no folder'} is not supported; Transformer, "
-                'Pooling, Normalize are. load(uri, task="feature-extraction") gives the model without them.'
+                f"{_where(_PIPELINE, repository)}: the module {kind} ({path!r}) is not supported; Transformer, Pooling, "
+                'Normalize are. load(uri, task="feature-extraction") gives the model without them.'
             )
     if modules[0][1]:
         raise ConfigError(
@@ -175,7 +176,9 @@ def _module(repository: Repository, entry: Any) -> tuple[str, str]:
     """Class name and folder of a module."""
     kind, path = (entry.get("type"), entry.get("path")) if isinstance(entry, dict) else (None, None)
     if not isinstance(kind, str) or not isinstance(path, str):
-        raise ConfigError(f"{_where(_PIPELINE, repository)}: expected objects with type and path, got {str(entry)[:100]}.")
+        raise ConfigError(
+            f"{_where(_PIPELINE, repository)}: expected objects with type and path, got {str(entry)[:100]}."
+        )
     if not kind.startswith(_MODULE):
         raise ConfigError(
             f"{_where(_PIPELINE, repository)}: {kind} is code of the repository's own, which is not run."

@@ -14,6 +14,7 @@ from intermodal.layers.backbone import Backbone
 from intermodal.layers.parameters import Parameters, Supply, Tree
 from intermodal.layers.step import Step
 from intermodal.layers.storage import StoragePolicy
+from intermodal.tasks.inputs import check_indices
 from intermodal.weights.map import WeightMap
 
 if TYPE_CHECKING:
@@ -83,6 +84,7 @@ class TaskModel(keras.Model):
             inputs = {"input_ids": inputs, **{name: keywords.pop(name) for name in names}}
         if "input_ids" not in inputs:
             raise ValueError(f"{type(self).__name__} needs input_ids, of shape (batch, sequence); got {sorted(inputs)}")
+        check_indices(inputs, self.backbone.tables())
         return super().__call__(inputs, **keywords)
 
     def call(self, inputs: dict[str, Tensor], training: bool = False) -> Any:

@@ -108,11 +108,13 @@ class SentenceEmbedding(TaskModel):
     def _tokens(self, texts: list[str]) -> dict[str, list[list[int]]]:
         """Inputs of each text, unpadded."""
         if self.tokenizer is None:
-            raise TokenizerError("The checkpoint has no tokenizer, so texts cannot be embedded; call the model with ids.")
+            raise TokenizerError(
+                "The checkpoint has no tokenizer, so texts cannot be embedded; call the model with ids."
+            )
         if self.tokenizer.max_id >= self.config.vocab_size:
             raise TokenizerError(
-                f"The tokenizer has ids up to {self.tokenizer.max_id}, the model {self.config.vocab_size} rows: they do "
-                "not belong together."
+                f"The tokenizer has ids up to {self.tokenizer.max_id}, and the model {self.config.vocab_size} rows: they "
+                "do not belong together."
             )
         limits = (self.sentences.max_length, self.tokenizer.model_max_length, self.config.context_length)
         limit = min(limit for limit in limits if limit is not None)

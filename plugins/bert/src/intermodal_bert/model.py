@@ -48,6 +48,15 @@ class BertBackbone(Backbone):
             outputs["pooler_output"] = kernels.tanh(kernels.linear(x[:, 0], w[POOLER]))
         return outputs
 
+    def tables(self) -> dict[str, int]:
+        """See `Backbone.tables`."""
+        config = self.config
+        return {
+            "input_ids": config.vocab_size,
+            "token_type_ids": config.type_vocab_size,
+            "position_ids": config.max_position_embeddings,
+        }
+
     @property
     def pooled(self) -> bool:
         """See `Backbone.pooled`."""
