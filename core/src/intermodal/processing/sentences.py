@@ -1,7 +1,7 @@
 """How a checkpoint makes one vector of a text: the files of sentence-transformers, or GGUF's pooling type.
 
-The layout is that of sentence-transformers 2 to 6: modules.json lists the model and what follows it, each in a folder of
-its own.
+The layout is that of sentence-transformers 2 to 6: modules.json lists the model and what follows it, each in its own
+folder.
 """
 
 from __future__ import annotations
@@ -142,8 +142,8 @@ def _read_pipeline(repository: Repository) -> SentenceSettings:
     for kind, path in modules[2:]:
         if kind not in ("Normalize", "Dropout"):
             raise ConfigError(
-                f"{_where(_PIPELINE, repository)}: the module {kind} ({path!r}) is not supported; Transformer, Pooling, "
-                'Normalize are. load(uri, task="feature-extraction") gives the model without them.'
+                f"{_where(_PIPELINE, repository)}: the module {kind} ({path!r}) is not supported; Transformer, "
+                'Pooling and Normalize are. load(uri, task="feature-extraction") gives the model without them.'
             )
     if modules[0][1]:
         raise ConfigError(

@@ -113,8 +113,8 @@ class SentenceEmbedding(TaskModel):
             )
         if self.tokenizer.max_id >= self.config.vocab_size:
             raise TokenizerError(
-                f"The tokenizer has ids up to {self.tokenizer.max_id}, and the model {self.config.vocab_size} rows: they "
-                "do not belong together."
+                f"The tokenizer has ids up to {self.tokenizer.max_id}, and the model {self.config.vocab_size} rows: "
+                "they do not belong together."
             )
         limits = (self.sentences.max_length, self.tokenizer.model_max_length, self.config.context_length)
         limit = min(limit for limit in limits if limit is not None)
