@@ -1,4 +1,4 @@
-"""Outputs of BERT checkpoints against transformers: config fields at other values than their defaults, and every head."""
+"""Outputs of BERT checkpoints against transformers: config fields at other values than the default, and every head."""
 
 import intermodal
 import numpy as np

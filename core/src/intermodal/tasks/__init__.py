@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 BACKBONE_TASK = "feature-extraction"
 """The task of a checkpoint without a head, and of asking for none."""
 
+LANGUAGE_TASKS = ("text-generation", "fill-mask", "next-sentence-prediction", "pretraining")
+"""Tasks whose head was trained together with the backbone, on text alone."""
+
 SENTENCE_TASK = "sentence-similarity"
 """The task of a checkpoint without a head that says how to make one vector of a text."""
 
