@@ -19,7 +19,7 @@ from intermodal.processing.sentences import SentenceSettings, sentence_settings,
 from intermodal.saved_task import head_names, saved_task, task_of_head
 from intermodal.sources import open_repository
 from intermodal.sources.base import Access
-from intermodal.tasks import BACKBONE_TASK, PARTS, SENTENCE_TASK
+from intermodal.tasks import BACKBONE_TASK, PARTS, SENTENCE_TASK, check_task
 from intermodal.weights.map import HUGGINGFACE, WeightMap
 from intermodal.weights.plan import Plan, make_plan
 
@@ -83,10 +83,14 @@ def examine(
     owner = plugins.family(checkpoint.family_key, override=family)
     raw = raw_config(checkpoint, owner.family)
     warnings: list[str] = []
-    saved = saved_task(raw, owner.family) or task_of_head(raw, checkpoint, owner, task, warnings)
+    if task is not None:
+        check_task(owner.family, task)
+    saved = saved_task(raw, owner.family, asked=task)
+    if not raw.get("architectures"):
+        saved = task_of_head(raw, checkpoint, owner, task, warnings)
     if saved == BACKBONE_TASK and SENTENCE_TASK in owner.family.task_classes and tells_pooling(checkpoint):
         saved = SENTENCE_TASK
-    wanted = task or saved
+    wanted = task or saved or BACKBONE_TASK
     typed, report = resolve(owner.family.config).from_hf(raw, strict=strict, overrides=config)
     typed = _labels_of_head(typed, checkpoint, owner, wanted, warnings)
     weight_map = plugins.weight_map(owner, typed, wanted)

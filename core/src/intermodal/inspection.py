@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from intermodal.examination import Examined
 
 
+_KINDS = ("consumed", "inert", "foreign")  # what config keys are counted by
+
+
 @dataclass
 class Inspection:
     """What headers tell of a checkpoint.
@@ -73,7 +76,10 @@ class Inspection:
             ("in files", f"{self.stored_bytes / 1e6:,.1f} MB in {len(self.files)} file(s)"),
             ("loaded", f"{self.model_bytes / 1e6:,.1f} MB, {self.peak_bytes / 1e6:,.1f} MB at the peak"),
             ("ignored", "; ".join(sorted(set(self.ignored.values()))) or "nothing"),
-            ("config", ", ".join(f"{len(keys)} {kind}" for kind, keys in self.config.items() if keys) or "nothing"),
+            (
+                "config",
+                ", ".join(f"{len(self.config[kind])} {kind}" for kind in _KINDS if self.config.get(kind)) or "nothing",
+            ),
         ]
         return [*rows, *(("note", sentence) for sentence in self.warnings)]
 

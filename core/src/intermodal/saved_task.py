@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from intermodal.weights.map import Weight
 
 
-def saved_task(raw: Mapping[str, Any], family: Family) -> str | None:
+def saved_task(raw: Mapping[str, Any], family: Family, *, asked: str | None = None) -> str | None:
     """The task that config.json's `architectures` names, or None where it names none.
 
     Raises:
-        TaskError: it names a class that this family does not have.
+        TaskError: it names a class that this family refuses, or one it does not know and no task was asked for.
     """
     named = raw.get("architectures") or []
     if not isinstance(named, list) or not all(isinstance(name, str) for name in named):
@@ -30,7 +30,7 @@ def saved_task(raw: Mapping[str, Any], family: Family) -> str | None:
             return family.architectures[name]
         if name in family.refused:
             raise TaskError(f"config.json: {name} is not read by {family.name}: {family.refused[name]}")
-    if named:
+    if named and asked is None:
         raise TaskError(
             f"config.json: architectures {named} are not known to {family.name}, which reads: "
             f"{', '.join(family.architectures)}. If the weights fit one of its tasks, name it: load(uri, task=…)."
@@ -44,7 +44,7 @@ def task_of_head(
     """What a checkpoint whose config names no `architectures` was saved as: the task whose head it holds.
 
     Raises:
-        TaskError: the heads of several tasks have the names that were found, and none of them is the wanted one.
+        TaskError: the head that was found may be of several tasks, and the user named none.
     """
     typed, _ = resolve(owner.family.config).from_hf(raw, strict=False)
     heads = _heads(owner, typed)

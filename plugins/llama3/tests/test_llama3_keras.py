@@ -6,7 +6,7 @@ import intermodal
 import keras
 import numpy as np
 import pytest
-from intermodal.errors import WeightError
+from intermodal.errors import CheckpointError, WeightError
 from intermodal.testing.reference import assert_close, make_reference, save_reference
 from keras import ops
 
@@ -68,8 +68,10 @@ def test_keras_file(folder, tmp_path):
     model = intermodal.load(folder)
     expected = numpy(model(IDS))
     model.save(tmp_path / "model.keras")
-    again = keras.models.load_model(tmp_path / "model.keras")
+    again = intermodal.load(tmp_path / "model.keras")
     np.testing.assert_array_equal(numpy(again(IDS)), expected)
+    with pytest.raises(CheckpointError, match="settles dtype"):
+        intermodal.load(tmp_path / "model.keras", dtype="float16")
     assert [str(v.dtype) for v in again.variables] == [str(v.dtype) for v in model.variables]
     assert again.dtype_policy.compute_dtype == model.dtype_policy.compute_dtype
     assert again.dtype_policy.variable_dtype == model.dtype_policy.variable_dtype

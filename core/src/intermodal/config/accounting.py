@@ -66,6 +66,7 @@ class ConfigReport:
         consumed: keys that the model is built from.
         inert: keys that cannot change the model's numbers, and why.
         foreign: keys that the reference reads nowhere, and their values, shortened.
+        overrides: keys that the caller gave, with their values; the caller knows, so no line tells of them.
         notes: what the user should know besides.
     """
 
@@ -74,6 +75,7 @@ class ConfigReport:
     consumed: tuple[str, ...] = ()
     inert: Mapping[str, str] = field(default_factory=dict)
     foreign: Mapping[str, str] = field(default_factory=dict)
+    overrides: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
     def lines(self) -> list[str]:
@@ -92,6 +94,7 @@ class ConfigReport:
             "consumed": list(self.consumed),
             "inert": dict(self.inert),
             "foreign": dict(self.foreign),
+            "overrides": list(self.overrides),
             "notes": list(self.notes),
         }
 
@@ -107,6 +110,7 @@ class Account:
     inert: dict[str, str] = field(default_factory=dict)
     foreign: dict[str, Any] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
+    overrides: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     def take(self, key: str, default: Any = None) -> Any:
@@ -177,6 +181,7 @@ class Account:
             consumed=tuple(self.consumed),
             inert=dict(self.inert),
             foreign={key: summary(value) for key, value in self.foreign.items()},
+            overrides=tuple(self.overrides),
             notes=tuple(self.notes),
         )
 

@@ -113,7 +113,7 @@ class ModelConfig:
         account = Account({**raw, **(overrides or {})}, file, cls.checked_against)
         inert, rules = cls.tables()
         for key in overrides or {}:
-            account.notes.append(f"{key} = {summary(account.raw[key])} was given by the caller")
+            account.overrides.append(f"{key} = {summary(account.raw[key])}")
             if key not in raw and key not in cls.known_keys():
                 account.refuse(key, account.raw[key], "not a key of this family, so it would override nothing")
         model_type = account.take("model_type")

@@ -140,6 +140,7 @@ class WeightMap:
         prefixes: all prefixes that checkpoints are known to have; one of them holds for a whole checkpoint.
         ignored: tensors that are left alone, with reasons.
         base_prefix: the prefix when the backbone is saved without a head.
+        left_out: weights of the family's map that this model is made without.
     """
 
     weights: tuple[Weight, ...]
@@ -147,6 +148,7 @@ class WeightMap:
     prefixes: tuple[str, ...] = ("",)
     ignored: tuple[Ignored, ...] = ()
     base_prefix: str = ""
+    left_out: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         names = [w.name for w in self.weights]
@@ -168,7 +170,8 @@ class WeightMap:
 
     def without(self, names: Collection[str]) -> WeightMap:
         """The map of a model that lacks these weights."""
-        return replace(self, weights=tuple(weight for weight in self.weights if weight.name not in names))
+        kept = tuple(weight for weight in self.weights if weight.name not in names)
+        return replace(self, weights=kept, left_out=(*self.left_out, *names))
 
     def variables(self) -> list[Variable]:
         """The variables the model creates, in order: weights of a shared place together, tied ones not at all.
