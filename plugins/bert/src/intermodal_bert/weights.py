@@ -27,17 +27,17 @@ def weight_map(config: BertConfig, task: str) -> WeightMap:
 
     Shapes: V vocabulary, P positions, S token types, H hidden, F feed-forward.
     """
-    hidden, feed_forward, eager = config.hidden_size, config.intermediate_size, {"bias": True}
+    hidden, feed_forward = config.hidden_size, config.intermediate_size
     block = [
-        *linear("attention.self.query", hidden, hidden, **eager, axes=("heads", "hidden"), gguf="attn_q"),
-        *linear("attention.self.key", hidden, hidden, **eager, axes=("heads", "hidden"), gguf="attn_k"),
-        *linear("attention.self.value", hidden, hidden, **eager, axes=("heads", "hidden"), gguf="attn_v"),
-        *linear("attention.output.dense", hidden, hidden, **eager, axes=("hidden", "heads"), gguf="attn_output"),
+        *linear("attention.self.query", hidden, hidden, bias=True, axes=("heads", "hidden"), gguf="attn_q"),
+        *linear("attention.self.key", hidden, hidden, bias=True, axes=("heads", "hidden"), gguf="attn_k"),
+        *linear("attention.self.value", hidden, hidden, bias=True, axes=("heads", "hidden"), gguf="attn_v"),
+        *linear("attention.output.dense", hidden, hidden, bias=True, axes=("hidden", "heads"), gguf="attn_output"),
         *_layer_norm("attention.output.LayerNorm", hidden, gguf="attn_output_norm"),
         *linear(
-            "intermediate.dense", hidden, feed_forward, **eager, axes=("feed_forward", "hidden"), gguf="ffn_up"
+            "intermediate.dense", hidden, feed_forward, bias=True, axes=("feed_forward", "hidden"), gguf="ffn_up"
         ),
-        *linear("output.dense", feed_forward, hidden, **eager, axes=("hidden", "feed_forward"), gguf="ffn_down"),
+        *linear("output.dense", feed_forward, hidden, bias=True, axes=("hidden", "feed_forward"), gguf="ffn_down"),
         *_layer_norm("output.LayerNorm", hidden, gguf="layer_output_norm"),
     ]  # fmt: skip
     backbone = [
