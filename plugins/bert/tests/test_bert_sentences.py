@@ -99,6 +99,21 @@ def test_the_settings_are_followed(folder):
     close(lowered, expected(folder, ["a b c"]))
 
 
+def test_the_encoder_of_a_masked_lm_is_exported_as_an_encoder(tiny, folder, tmp_path):
+    reference = make_reference("BertForMaskedLM", {**tiny, "vocab_size": len(WORDS)})
+    for name in ("config.json", "model.safetensors"):
+        (folder / name).write_bytes((save_reference(reference, tmp_path / "masked") / name).read_bytes())
+    model = intermodal.load(folder, task="sentence-similarity")
+    model.save_pretrained(tmp_path / "written")
+    loaded, info = transformers.BertModel.from_pretrained(
+        tmp_path / "written", output_loading_info=True, add_pooling_layer=False
+    )
+    assert not info["missing_keys"]
+    assert not info["unexpected_keys"]
+    assert loaded.config.architectures == ["BertModel"]
+    close(model.embed(TEXTS), expected(folder, TEXTS))
+
+
 def test_the_layout_of_sentence_transformers_6(folder):
     """Other paths of classes and other keys; the limit is the tokenizer's."""
     package = "sentence_transformers"
