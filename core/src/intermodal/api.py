@@ -16,7 +16,11 @@ if TYPE_CHECKING:
     from intermodal.checkpoints.base import Checkpoint, CheckpointReader, TensorInfo
     from intermodal.checkpoints.metadata import Metadata
     from intermodal.config import ConfigReport, ModelConfig, RopeParameters, inverse_frequencies
+<<<<<<< HEAD
     from intermodal.errors import InputError
+=======
+    from intermodal.config.gguf import GGUF_INERT, GGUF_RULES, GgufKeys, decoder_fields
+>>>>>>> main
     from intermodal.layers.backbone import Backbone
     from intermodal.layers.parameters import Tree
     from intermodal.layers.step import Step
@@ -34,6 +38,7 @@ if TYPE_CHECKING:
         head,
         linear,
         norm,
+        renamed,
         repeat,
         split,
     )
@@ -43,6 +48,7 @@ _HOMES = {
     "intermodal.checkpoints.base": ("Checkpoint", "CheckpointReader", "TensorInfo"),
     "intermodal.checkpoints.metadata": ("Metadata",),
     "intermodal.config": ("ConfigReport", "ModelConfig", "RopeParameters", "inverse_frequencies"),
+    "intermodal.config.gguf": ("GGUF_INERT", "GGUF_RULES", "GgufKeys", "decoder_fields"),
     "intermodal.layers.backbone": ("Backbone",),
     "intermodal.layers.parameters": ("Tree",),
     "intermodal.layers.step": ("Step",),
@@ -61,6 +67,7 @@ _HOMES = {
         "head",
         "linear",
         "norm",
+        "renamed",
         "repeat",
         "split",
     ),
@@ -70,6 +77,8 @@ _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
     "API_VERSION",
+    "GGUF_INERT",
+    "GGUF_RULES",
     "Access",
     "Alias",
     "Backbone",
@@ -78,6 +87,7 @@ __all__ = [
     "ConfigReport",
     "Deinterleave",
     "Family",
+    "GgufKeys",
     "Identity",
     "Ignored",
     "InputError",
@@ -96,6 +106,7 @@ __all__ = [
     "Tree",
     "Weight",
     "WeightMap",
+    "decoder_fields",
     "embedding",
     "fuse",
     "head",
@@ -104,6 +115,7 @@ __all__ = [
     "kernels",
     "linear",
     "norm",
+    "renamed",
     "repeat",
     "split",
 ]
