@@ -16,11 +16,8 @@ if TYPE_CHECKING:
     from intermodal.checkpoints.base import Checkpoint, CheckpointReader, TensorInfo
     from intermodal.checkpoints.metadata import Metadata
     from intermodal.config import ConfigReport, ModelConfig, RopeParameters, inverse_frequencies
-<<<<<<< HEAD
-    from intermodal.errors import InputError
-=======
     from intermodal.config.gguf import GGUF_INERT, GGUF_RULES, GgufKeys, decoder_fields
->>>>>>> main
+    from intermodal.errors import InputError
     from intermodal.layers.backbone import Backbone
     from intermodal.layers.parameters import Tree
     from intermodal.layers.step import Step
@@ -49,11 +46,11 @@ _HOMES = {
     "intermodal.checkpoints.metadata": ("Metadata",),
     "intermodal.config": ("ConfigReport", "ModelConfig", "RopeParameters", "inverse_frequencies"),
     "intermodal.config.gguf": ("GGUF_INERT", "GGUF_RULES", "GgufKeys", "decoder_fields"),
+    "intermodal.errors": ("InputError",),
     "intermodal.layers.backbone": ("Backbone",),
     "intermodal.layers.parameters": ("Tree",),
     "intermodal.layers.step": ("Step",),
     "intermodal.sources.base": ("Access", "Repository", "Source"),
-    "intermodal.errors": ("InputError",),
     "intermodal.tasks.base": ("TaskModel",),
     "intermodal.tasks.sentence": ("SentenceEmbedding",),
     "intermodal.weights.map": (

@@ -121,44 +121,6 @@ def raw_config(checkpoint: Checkpoint, family: Family) -> dict[str, Any]:
     return resolve(family.dialects[checkpoint.dialect])(checkpoint)
 
 
-<<<<<<< HEAD
-=======
-def saved_task(raw: Mapping[str, Any], family: Family, *, asked: str | None = None) -> str | None:
-    """The task that config.json's `architectures` names, or None where it names none.
-
-    Raises:
-        TaskError: it names a class that this family refuses, or one it does not know and no task was asked for.
-    """
-    named = raw.get("architectures") or []
-    if not isinstance(named, list) or not all(isinstance(name, str) for name in named):
-        raise ConfigError(f"config.json: architectures is {named!r}, expected a list of class names.")
-    for name in named:
-        if name in family.architectures:
-            return family.architectures[name]
-        if name in family.refused:
-            raise TaskError(f"config.json: {name} is not read by {family.name}: {family.refused[name]}")
-    if named and asked is None:
-        raise TaskError(
-            f"config.json: architectures {named} are not known to {family.name}, which reads: "
-            f"{', '.join(family.architectures)}. If the weights fit one of its tasks, name it: load(uri, task=…)."
-        )
-    return None
-
-
-def head_names(owner: LoadedFamily, config: Any, dialect: str) -> dict[str, set[str]]:
-    """For each task of the family, the names that a dialect has for its head's tensors."""
-    plugins = manager()
-    return {
-        task: {
-            weight.aliases[dialect].name if dialect in weight.aliases else weight.name
-            for weight in plugins.weight_map(owner, config, task).weights
-            if weight.head
-        }
-        for task in dict.fromkeys(owner.family.architectures.values())
-    }
-
-
->>>>>>> main
 def plan_for(
     checkpoint: Checkpoint,
     owner: LoadedFamily,
@@ -191,23 +153,6 @@ def plan_for(
     return dataclasses.replace(plan, ignored=ignored)
 
 
-<<<<<<< HEAD
-=======
-def _guess_task(raw: Mapping[str, Any], checkpoint: Checkpoint, owner: LoadedFamily, warnings: list[str]) -> str:
-    """The task of a config without `architectures`: that whose head the checkpoint holds."""
-    typed, _ = resolve(owner.family.config).from_hf(raw, strict=False)
-    for task, names in head_names(owner, typed, checkpoint.dialect).items():
-        if names and names <= set(checkpoint.tensors):
-            warnings.append(f"config.json names no architectures; the tensors {sorted(names)} say {task}.")
-            return task
-    warnings.append(
-        "config.json names no architectures and no head was found: loaded as the backbone alone; "
-        'load(uri, task="text-generation") ties the head to the embedding.'
-    )
-    return BACKBONE_TASK
-
-
->>>>>>> main
 def _labels_of_head(config: Any, checkpoint: Checkpoint, owner: LoadedFamily, task: str, warnings: list[str]) -> Any:
     """The config with as many labels as the head tensor has rows, where the two disagree."""
     labels = getattr(config, "num_labels", None)
