@@ -17,11 +17,13 @@ if TYPE_CHECKING:
     from intermodal.checkpoints.metadata import Metadata
     from intermodal.config import ConfigReport, ModelConfig, RopeParameters, inverse_frequencies
     from intermodal.config.gguf import GGUF_INERT, GGUF_RULES, GgufKeys, decoder_fields
+    from intermodal.errors import InputError
     from intermodal.layers.backbone import Backbone
     from intermodal.layers.parameters import Tree
     from intermodal.layers.step import Step
     from intermodal.sources.base import Access, Repository, Source
     from intermodal.tasks.base import TaskModel
+    from intermodal.tasks.sentence import SentenceEmbedding
     from intermodal.weights.map import (
         Alias,
         Ignored,
@@ -44,11 +46,13 @@ _HOMES = {
     "intermodal.checkpoints.metadata": ("Metadata",),
     "intermodal.config": ("ConfigReport", "ModelConfig", "RopeParameters", "inverse_frequencies"),
     "intermodal.config.gguf": ("GGUF_INERT", "GGUF_RULES", "GgufKeys", "decoder_fields"),
+    "intermodal.errors": ("InputError",),
     "intermodal.layers.backbone": ("Backbone",),
     "intermodal.layers.parameters": ("Tree",),
     "intermodal.layers.step": ("Step",),
     "intermodal.sources.base": ("Access", "Repository", "Source"),
     "intermodal.tasks.base": ("TaskModel",),
+    "intermodal.tasks.sentence": ("SentenceEmbedding",),
     "intermodal.weights.map": (
         "Alias",
         "Ignored",
@@ -83,12 +87,14 @@ __all__ = [
     "GgufKeys",
     "Identity",
     "Ignored",
+    "InputError",
     "Metadata",
     "ModelConfig",
     "Part",
     "Permute",
     "Repository",
     "RopeParameters",
+    "SentenceEmbedding",
     "Source",
     "Step",
     "TaskModel",

@@ -85,6 +85,7 @@ def convert(
             generation=settings.to_hf(),
             tokenizer=tokenizer,
             provenance=_provenance(examined, dtype),
+            more=examined.sentences.files(examined.config.hidden_size) if examined.sentences else {},
             max_shard_bytes=shard,
             progress=advance,
         )

@@ -93,5 +93,9 @@ class GenerationError(IntermodalError):
     """The arguments of generate() contradict each other, or ask for more than the context holds."""
 
 
+class InputError(IntermodalError, ValueError):
+    """What a model was called with does not fit it: a sequence that is too long, an id beyond its table."""
+
+
 class TaskError(IntermodalError):
     """The checkpoint does not hold the task that was asked for."""

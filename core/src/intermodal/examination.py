@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from intermodal.checkpoints import open_checkpoint
 from intermodal.checkpoints.base import Checkpoint
-from intermodal.errors import ConfigError, TaskError
+from intermodal.errors import ConfigError
 from intermodal.families import Family, resolve
 from intermodal.plugins import manager
+from intermodal.processing.sentences import SentenceSettings, sentence_settings, tells_pooling
+from intermodal.saved_task import head_names, saved_task, task_of_head
 from intermodal.sources import open_repository
 from intermodal.sources.base import Access
-from intermodal.tasks import BACKBONE_TASK, check_task
+from intermodal.tasks import BACKBONE_TASK, PARTS, SENTENCE_TASK, check_task
 from intermodal.weights.map import HUGGINGFACE, WeightMap
 from intermodal.weights.plan import Plan, make_plan
 
@@ -37,6 +39,7 @@ class Examined:
         task: what the model will be. `saved_task`: what the checkpoint was saved as, where that is known.
         weight_map, plan: which tensor goes where.
         warnings: what the user should know, one sentence each.
+        sentences: how its hidden states become a text's vector, where that is the task.
     """
 
     uri: str
@@ -49,6 +52,7 @@ class Examined:
     weight_map: WeightMap
     plan: Plan
     warnings: list[str] = field(default_factory=list)
+    sentences: SentenceSettings | None = None
 
     @property
     def family(self) -> Family:
@@ -82,17 +86,23 @@ def examine(
     if task is not None:
         check_task(owner.family, task)
     saved = saved_task(raw, owner.family, asked=task)
-    wanted = task or saved or _guess_task(raw, checkpoint, owner, warnings)
+    if not raw.get("architectures"):
+        saved = task_of_head(raw, checkpoint, owner, task, warnings)
+    if saved == BACKBONE_TASK and SENTENCE_TASK in owner.family.task_classes and tells_pooling(checkpoint):
+        saved = SENTENCE_TASK
+    wanted = task or saved or BACKBONE_TASK
     typed, report = resolve(owner.family.config).from_hf(raw, strict=strict, overrides=config)
     typed = _labels_of_head(typed, checkpoint, owner, wanted, warnings)
     weight_map = plugins.weight_map(owner, typed, wanted)
     plan = plan_for(checkpoint, owner, typed, weight_map, wanted, saved, strict=strict)
+    weight_map = weight_map.without(plan.left_out)
     if plan.new:
         warnings.append(
             f"The checkpoint was saved for {saved}, not for {wanted}: {', '.join(plan.new)} "
             "is NEW and random, and must be trained before it is of use."
         )
-    return Examined(uri, checkpoint, owner, typed, report, wanted, saved, weight_map, plan, warnings)
+    sentences = sentence_settings(checkpoint) if wanted == SENTENCE_TASK else None
+    return Examined(uri, checkpoint, owner, typed, report, wanted, saved, weight_map, plan, warnings, sentences)
 
 
 def raw_config(checkpoint: Checkpoint, family: Family) -> dict[str, Any]:
@@ -111,41 +121,6 @@ def raw_config(checkpoint: Checkpoint, family: Family) -> dict[str, Any]:
     return resolve(family.dialects[checkpoint.dialect])(checkpoint)
 
 
-def saved_task(raw: Mapping[str, Any], family: Family, *, asked: str | None = None) -> str | None:
-    """The task that config.json's `architectures` names, or None where it names none.
-
-    Raises:
-        TaskError: it names a class that this family refuses, or one it does not know and no task was asked for.
-    """
-    named = raw.get("architectures") or []
-    if not isinstance(named, list) or not all(isinstance(name, str) for name in named):
-        raise ConfigError(f"config.json: architectures is {named!r}, expected a list of class names.")
-    for name in named:
-        if name in family.architectures:
-            return family.architectures[name]
-        if name in family.refused:
-            raise TaskError(f"config.json: {name} is not read by {family.name}: {family.refused[name]}")
-    if named and asked is None:
-        raise TaskError(
-            f"config.json: architectures {named} are not known to {family.name}, which reads: "
-            f"{', '.join(family.architectures)}. If the weights fit one of its tasks, name it: load(uri, task=…)."
-        )
-    return None
-
-
-def head_names(owner: LoadedFamily, config: Any, dialect: str) -> dict[str, set[str]]:
-    """For each task of the family, the names that a dialect has for its head's tensors."""
-    plugins = manager()
-    return {
-        task: {
-            weight.aliases[dialect].name if dialect in weight.aliases else weight.name
-            for weight in plugins.weight_map(owner, config, task).weights
-            if weight.head
-        }
-        for task in dict.fromkeys(owner.family.architectures.values())
-    }
-
-
 def plan_for(
     checkpoint: Checkpoint,
     owner: LoadedFamily,
@@ -159,13 +134,13 @@ def plan_for(
     """The plan for a task that may be another than the checkpoint was saved for.
 
     A head of another task is left alone even where the names agree: `score.weight` of a token classifier is no
-    sequence classifier.
+    sequence classifier. A task that is part of the other (`tasks.PARTS`) has the very same head.
     """
     heads = head_names(owner, config, checkpoint.dialect)
     others = set().union(*(names for its_task, names in heads.items() if its_task != task)) - heads.get(task, set())
     tensors = dict(checkpoint.tensors)
-    another = saved is not None and saved != task
-    if another:
+    another = saved is not None and saved != task and task not in PARTS.get(saved, ())
+    if another and saved not in PARTS.get(task, ()):
         foreign = heads.get(saved or "", set()) if task != BACKBONE_TASK else set()
         others |= foreign & set(tensors)
         hidden = {name: tensors.pop(name) for name in foreign & set(tensors)}
@@ -176,20 +151,6 @@ def plan_for(
         return plan
     ignored = {**plan.ignored, **dict.fromkeys(hidden, "the head of another task")}
     return dataclasses.replace(plan, ignored=ignored)
-
-
-def _guess_task(raw: Mapping[str, Any], checkpoint: Checkpoint, owner: LoadedFamily, warnings: list[str]) -> str:
-    """The task of a config without `architectures`: that whose head the checkpoint holds."""
-    typed, _ = resolve(owner.family.config).from_hf(raw, strict=False)
-    for task, names in head_names(owner, typed, checkpoint.dialect).items():
-        if names and names <= set(checkpoint.tensors):
-            warnings.append(f"config.json names no architectures; the tensors {sorted(names)} say {task}.")
-            return task
-    warnings.append(
-        "config.json names no architectures and no head was found: loaded as the backbone alone; "
-        'load(uri, task="text-generation") ties the head to the embedding.'
-    )
-    return BACKBONE_TASK
 
 
 def _labels_of_head(config: Any, checkpoint: Checkpoint, owner: LoadedFamily, task: str, warnings: list[str]) -> Any:

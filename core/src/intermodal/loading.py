@@ -144,10 +144,12 @@ def check_tied_copies(examined: Examined) -> None:
 
 
 def add_processing(model: TaskModel, examined: Examined) -> None:
-    """Give the model its tokenizer and its generation settings, where the checkpoint holds them."""
+    """Give the model its tokenizer and its settings, where the checkpoint holds them."""
     from intermodal.generation.settings import GenerationSettings
     from intermodal.processing.load import checkpoint_tokenizer, read_generation_config
 
+    if examined.sentences is not None:
+        setattr(model, "sentences", examined.sentences)  # noqa: B010 - only the task of sentences has it
     model.tokenizer = checkpoint_tokenizer(examined.checkpoint)
     model.generation_settings = GenerationSettings.from_files(
         read_generation_config(examined.checkpoint), model.config.raw, model.tokenizer

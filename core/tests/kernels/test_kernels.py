@@ -52,6 +52,24 @@ def test_norms(dtype):
     close(kernels.layer_norm(x, bundle, 1e-2), reference.layer_norm(x, bundle, 1e-2), 2e-6 if tolerance else 1e-2)
 
 
+ACTIVATIONS = {
+    "silu": lambda torch, x: torch.nn.functional.silu(x),
+    "gelu": lambda torch, x: x * 0.5 * (1 + torch.erf(x / 2**0.5)),
+    "gelu_tanh": lambda torch, x: 0.5 * x * (1 + torch.tanh((2 / torch.pi) ** 0.5 * (x + 0.044715 * x**3))),
+    "relu": lambda torch, x: x.clamp(min=0),
+    "tanh": lambda torch, x: torch.tanh(x),
+}
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_activations_are_their_formulas(name):
+    torch = pytest.importorskip("torch")
+    x = np.linspace(-6, 6, 241, dtype="float32")
+    expected = ACTIVATIONS[name](torch, torch.tensor(x, dtype=torch.float64)).numpy()
+    for module in (kernels, reference):
+        close(getattr(module, name)(ops.convert_to_tensor(x)), expected, 1e-6)
+
+
 def test_rotary_is_a_rotation_by_position_times_frequency():
     frequencies = np.array([1.0, 0.1, 0.01], np.float32)
     positions = ops.convert_to_tensor([[0, 1, 50]], dtype="int32")

@@ -57,6 +57,25 @@ def test_missing_unexpected_and_misshapen_tensors_are_all_named():
     assert "lm_head.weight in model.safetensors: shape (11, 4), the config says (10, 4)" in text
 
 
+def test_what_a_checkpoint_may_lack_is_left_out_as_a_whole_or_new_with_the_head():
+    def pooled(if_absent):
+        pooler = [dataclasses.replace(weight, if_absent=if_absent) for weight in linear("pooler", 4, 4, bias=True)]
+        return dataclasses.replace(weight_map(), weights=(*weight_map().weights, *pooler))
+
+    found = tensors(weight_map())
+    plan = make_plan(pooled("left out"), found)
+    assert plan.left_out == ("pooler.weight", "pooler.bias")
+    assert plan.new == ()
+    assert {variable.name for variable in plan.variables} == set(plan.pieces)
+    half = {**found, "model.pooler.weight": info("model.pooler.weight", (4, 4))}
+    with pytest.raises(WeightError, match=r"missing \(1\): pooler.bias \(4,\)"):
+        make_plan(pooled("left out"), half)
+    with pytest.raises(WeightError, match=r"missing \(2\): model.pooler.weight"):
+        make_plan(pooled("new"), found)
+    del found["lm_head.weight"]
+    assert make_plan(pooled("new"), found, new_head=True).new == ("lm_head.weight", "pooler.weight", "pooler.bias")
+
+
 def test_known_tensors_are_ignored_with_their_reason():
     found = tensors(weight_map())
     found["model.layers.0.rotary.inv_freq"] = info("model.layers.0.rotary.inv_freq", (2,))

@@ -26,6 +26,10 @@ embedding = _native.embedding
 rms_norm = _native.rms_norm
 layer_norm = _native.layer_norm
 silu = _native.silu
+gelu = _native.gelu
+gelu_tanh = _native.gelu_tanh
+relu = _native.relu
+tanh = _native.tanh
 rotary_table = _native.rotary_table
 rotate = _native.rotate
 split_heads = _native.split_heads
@@ -49,14 +53,18 @@ __all__ = [
     "attention",
     "attention_mask",
     "embedding",
+    "gelu",
+    "gelu_tanh",
     "layer_norm",
     "length_of",
     "linear",
     "merge_heads",
     "new_cache",
+    "relu",
     "rms_norm",
     "rotary_table",
     "rotate",
     "silu",
     "split_heads",
+    "tanh",
 ]

@@ -16,15 +16,19 @@ __all__ = [
     "attention",
     "attention_mask",
     "embedding",
+    "gelu",
+    "gelu_tanh",
     "layer_norm",
     "linear",
     "merge_heads",
     "new_cache",
+    "relu",
     "rms_norm",
     "rotary_table",
     "rotate",
     "silu",
     "split_heads",
+    "tanh",
 ]
 
 
@@ -69,6 +73,26 @@ def layer_norm(x: Tensor, w: Bundle, epsilon: float) -> Tensor:
 def silu(x: Tensor) -> Tensor:
     """As `reference.silu`."""
     return jax.nn.silu(x)
+
+
+def gelu(x: Tensor) -> Tensor:
+    """As `reference.gelu`."""
+    return jax.nn.gelu(x, approximate=False)
+
+
+def gelu_tanh(x: Tensor) -> Tensor:
+    """As `reference.gelu_tanh`."""
+    return jax.nn.gelu(x, approximate=True)
+
+
+def relu(x: Tensor) -> Tensor:
+    """As `reference.relu`."""
+    return jax.nn.relu(x)
+
+
+def tanh(x: Tensor) -> Tensor:
+    """As `reference.tanh`."""
+    return jnp.tanh(x)
 
 
 def rotate(x: Tensor, table: tuple[Tensor, Tensor]) -> Tensor:

@@ -62,6 +62,26 @@ def silu(x: Tensor) -> Tensor:
     return ops.silu(x)
 
 
+def gelu(x: Tensor) -> Tensor:
+    """`x * Φ(x)`, Φ the normal distribution: the exact form, by the error function (arXiv:1606.08415)."""
+    return ops.gelu(x, approximate=False)
+
+
+def gelu_tanh(x: Tensor) -> Tensor:
+    """Its approximation `0.5x (1 + tanh(√(2/π) (x + 0.044715x³)))`, which differs by up to 5e-4 (arXiv:1606.08415)."""
+    return ops.gelu(x, approximate=True)
+
+
+def relu(x: Tensor) -> Tensor:
+    """`max(x, 0)`."""
+    return ops.relu(x)
+
+
+def tanh(x: Tensor) -> Tensor:
+    """Hyperbolic tangent."""
+    return ops.tanh(x)
+
+
 def rotary_table(positions: Tensor, frequencies: Tensor, factor: float, dtype: str) -> tuple[Tensor, Tensor]:
     """cos and sin of each position's angles, times `factor` (yarn's attention factor). (B, T) → (B, 1, T, D/2).
 

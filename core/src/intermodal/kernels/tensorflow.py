@@ -24,15 +24,19 @@ __all__ = [
     "attention",
     "attention_mask",
     "embedding",
+    "gelu",
+    "gelu_tanh",
     "layer_norm",
     "linear",
     "merge_heads",
     "new_cache",
+    "relu",
     "rms_norm",
     "rotary_table",
     "rotate",
     "silu",
     "split_heads",
+    "tanh",
 ]
 
 
@@ -65,6 +69,26 @@ def embedding(ids: Tensor, w: Bundle, dtype: str) -> Tensor:
 def silu(x: Tensor) -> Tensor:
     """As `reference.silu`."""
     return tf.nn.silu(x)
+
+
+def gelu(x: Tensor) -> Tensor:
+    """As `reference.gelu`."""
+    return tf.nn.gelu(x)
+
+
+def gelu_tanh(x: Tensor) -> Tensor:
+    """As `reference.gelu_tanh`."""
+    return tf.nn.gelu(x, approximate=True)
+
+
+def relu(x: Tensor) -> Tensor:
+    """As `reference.relu`."""
+    return tf.nn.relu(x)
+
+
+def tanh(x: Tensor) -> Tensor:
+    """As `reference.tanh`."""
+    return tf.tanh(x)
 
 
 def rotate(x: Tensor, table: tuple[Tensor, Tensor]) -> Tensor:

@@ -60,6 +60,26 @@ def silu(x: Tensor) -> Tensor:
     return F.silu(x)
 
 
+def gelu(x: Tensor) -> Tensor:
+    """As `reference.gelu`."""
+    return F.gelu(x)
+
+
+def gelu_tanh(x: Tensor) -> Tensor:
+    """As `reference.gelu_tanh`."""
+    return F.gelu(x, approximate="tanh")
+
+
+def relu(x: Tensor) -> Tensor:
+    """As `reference.relu`."""
+    return F.relu(x)
+
+
+def tanh(x: Tensor) -> Tensor:
+    """As `reference.tanh`."""
+    return torch.tanh(x)
+
+
 def rotary_table(positions: Tensor, frequencies: Any, factor: float, dtype: str) -> tuple[Tensor, Tensor]:
     """As `reference.rotary_table`."""
     table = torch.as_tensor(frequencies, dtype=torch.float32, device=positions.device)

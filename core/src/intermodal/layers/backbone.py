@@ -47,6 +47,33 @@ class Backbone(Parameters):
             `{"last_hidden_state": (B, T, hidden)}`, and `"pooler_output"` (B, hidden) where the model has one.
         """
 
+    def tables(self) -> dict[str, int]:
+        """Inputs that are indices, and how many rows the table has that they point into."""
+        return {"input_ids": self.config.vocab_size}
+
+    @property
+    def pooled(self) -> bool:
+        """Whether `forward` also returns `"pooler_output"`."""
+        return False
+
+    def token_logits(self, w: Tree, hidden: Tensor) -> Tensor:
+        """Logits (B, T, vocabulary) of the word at each position, for families that fill masks.
+
+        Args:
+            w: the backbone's tensors, and the head's under `"head"`.
+            hidden: (B, T, hidden).
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not say how it fills masks")
+
+    def next_sentence_logits(self, w: Tree, pooled: Tensor) -> Tensor:
+        """Logits (B, 2) of the second text following the first, or not, for families trained to tell.
+
+        Args:
+            w: the backbone's tensors, and the head's under `"head"`.
+            pooled: (B, hidden).
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not say how it tells next sentences")
+
     def cache_shape(self) -> tuple[int, int, int]:
         """Layers, key-value heads and head width of the cache that `forward` fills."""
         config = self.config

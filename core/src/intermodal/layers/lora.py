@@ -13,6 +13,7 @@ import numpy as np
 
 from intermodal.errors import WeightError
 from intermodal.layers.parameters import Parameters, module_of
+from intermodal.tasks import LANGUAGE_TASKS
 from intermodal.weights.map import Variable
 from intermodal.weights.memory import to_backend
 
@@ -77,7 +78,7 @@ def restore_lora(model: TaskModel, adapter: dict[str, Any]) -> None:
 
 def _freeze(model: TaskModel) -> None:
     """Freeze what was pretrained: all but the head of a classification task."""
-    pretrained = model.parts() if model.task == "text-generation" else [model.backbone]
+    pretrained = model.parts() if model.task in LANGUAGE_TASKS else [model.backbone]
     for part in pretrained:
         for variable in part.by_name.values():
             variable.trainable = False

@@ -16,14 +16,28 @@ if TYPE_CHECKING:
 BACKBONE_TASK = "feature-extraction"
 """The task of a checkpoint without a head, and of asking for none."""
 
+LANGUAGE_TASKS = ("text-generation", "fill-mask", "next-sentence-prediction", "pretraining")
+"""Tasks whose head was trained together with the backbone, on text alone."""
+
+SENTENCE_TASK = "sentence-similarity"
+"""The task of a checkpoint without a head that says how to make one vector of a text."""
+
 CLASSES = {
     "text-generation": "intermodal.tasks.causal_lm:CausalLM",
     BACKBONE_TASK: "intermodal.tasks.features:FeatureExtraction",
     "text-classification": "intermodal.tasks.classification:TextClassification",
     "token-classification": "intermodal.tasks.classification:TokenClassification",
     "question-answering": "intermodal.tasks.classification:QuestionAnswering",
+    "fill-mask": "intermodal.tasks.masked_lm:MaskedLM",
+    "next-sentence-prediction": "intermodal.tasks.masked_lm:NextSentencePrediction",
+    "pretraining": "intermodal.tasks.masked_lm:Pretraining",
+    "multiple-choice": "intermodal.tasks.multiple_choice:MultipleChoice",
+    SENTENCE_TASK: "intermodal.tasks.sentence:SentenceEmbedding",
 }
-"""The Hub's task names, and core's class for each."""
+"""The Hub's task names, and transformers' own where it has none; and core's class for each."""
+
+PARTS = {"pretraining": ("fill-mask", "next-sentence-prediction")}
+"""Tasks that are several at once: a head trained for them serves each."""
 
 
 def check_task(family: Family, task: str) -> None:

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 import keras
 
 from intermodal.families import Family
+from intermodal.kernels import Bundle
 from intermodal.layers.backbone import Backbone
 from intermodal.layers.parameters import Parameters, Supply, Tree
 from intermodal.layers.step import Step
 from intermodal.layers.storage import StoragePolicy
+from intermodal.tasks.inputs import check_indices
 from intermodal.weights.map import WeightMap
 
 if TYPE_CHECKING:
@@ -82,6 +84,7 @@ class TaskModel(keras.Model):
             inputs = {"input_ids": inputs, **{name: keywords.pop(name) for name in names}}
         if "input_ids" not in inputs:
             raise ValueError(f"{type(self).__name__} needs input_ids, of shape (batch, sequence); got {sorted(inputs)}")
+        check_indices(inputs, self.backbone.tables())
         return super().__call__(inputs, **keywords)
 
     def call(self, inputs: dict[str, Tensor], training: bool = False) -> Any:
@@ -136,6 +139,10 @@ class TaskModel(keras.Model):
 
         save_pretrained(self, folder, max_shard_size=max_shard_size)
 
+    def more_files(self) -> dict[str, Any]:
+        """JSON files that the task needs beside config.json when it is saved: name → content."""
+        return {}
+
     def get_config(self) -> dict[str, Any]:
         """What `from_config` needs to make the same model, blank."""
         return {
@@ -144,6 +151,7 @@ class TaskModel(keras.Model):
             "config": self.config.to_hf(),
             "dtypes": {name: kind for name, kind in self._dtypes().items() if kind != self.dtype_policy.variable_dtype},
             "policy": self.dtype_policy.get_config(),
+            "left_out": list(self.weight_map.left_out),
             "adapter": self.adapter,
             "quantization": self.quantization,
         }
@@ -169,6 +177,12 @@ class TaskModel(keras.Model):
         from intermodal.tasks.restore import load_assets
 
         load_assets(self, inner_path)
+
+
+def only(head: Tree) -> Bundle:
+    """The one linear that many heads consist of, whatever the family calls it."""
+    (bundle,) = head.values()
+    return bundle
 
 
 def _resolve_backbone(family: Family) -> type[Backbone]:

@@ -10,7 +10,7 @@ from intermodal import kernels
 from intermodal.kernels.ops import ops
 from intermodal.layers.parameters import Tree
 from intermodal.layers.step import Step
-from intermodal.tasks.base import TaskModel, Tensor
+from intermodal.tasks.base import TaskModel, Tensor, only
 
 
 def last_token(ids: Tensor, valid: Tensor | None, pad_token_id: int | None) -> Tensor:
@@ -42,7 +42,7 @@ class TextClassification(TaskModel):
             hidden = outputs["last_hidden_state"]
             last = last_token(step.token_ids, step.valid, self.config.pad_token_id)
             pooled = ops.take_along_axis(hidden, ops.cast(last, "int32")[:, None, None], axis=1)[:, 0]
-        return ops.cast(kernels.linear(pooled, _only(w["head"])), "float32")
+        return ops.cast(kernels.linear(pooled, only(w["head"])), "float32")
 
     def output_spec(self, batch: int | None, length: int | None) -> Any:
         """(batch, labels), float32."""
@@ -58,7 +58,7 @@ class TokenClassification(TaskModel):
     def compute(self, w: Tree, step: Step) -> Tensor:
         """Logits (B, T, labels)."""
         hidden = self.backbone.forward(w, step)["last_hidden_state"]
-        return ops.cast(kernels.linear(hidden, _only(w["head"])), "float32")
+        return ops.cast(kernels.linear(hidden, only(w["head"])), "float32")
 
     def output_spec(self, batch: int | None, length: int | None) -> Any:
         """(batch, sequence, labels), float32."""
@@ -74,15 +74,9 @@ class QuestionAnswering(TaskModel):
     def compute(self, w: Tree, step: Step) -> dict[str, Tensor]:
         """Logits of each token being the answer's first, and its last."""
         hidden = self.backbone.forward(w, step)["last_hidden_state"]
-        logits = ops.cast(kernels.linear(hidden, _only(w["head"])), "float32")
+        logits = ops.cast(kernels.linear(hidden, only(w["head"])), "float32")
         return {"start_logits": logits[..., 0], "end_logits": logits[..., 1]}
 
     def output_spec(self, batch: int | None, length: int | None) -> dict[str, Any]:
         """Two of (batch, sequence), float32."""
         return {name: keras.KerasTensor((batch, length), dtype="float32") for name in ("start_logits", "end_logits")}
-
-
-def _only(head: Tree) -> kernels.Bundle:
-    """The one linear that these heads consist of, whatever the family calls it."""
-    (bundle,) = head.values()
-    return bundle

@@ -22,6 +22,9 @@ class FeatureExtraction(TaskModel):
         return self.backbone.forward(w, step)
 
     def output_spec(self, batch: int | None, length: int | None) -> dict[str, Any]:
-        """`last_hidden_state`, in the compute dtype."""
-        shape = (batch, length, self.config.hidden_size)
-        return {"last_hidden_state": keras.KerasTensor(shape, dtype=self.compute_dtype)}
+        """`last_hidden_state`, and `pooler_output` where the backbone has one, in the compute dtype."""
+        hidden = self.config.hidden_size
+        spec = {"last_hidden_state": keras.KerasTensor((batch, length, hidden), dtype=self.compute_dtype)}
+        if self.backbone.pooled:
+            spec["pooler_output"] = keras.KerasTensor((batch, hidden), dtype=self.compute_dtype)
+        return spec

@@ -30,6 +30,7 @@ def from_saved_config(saved: dict[str, Any]) -> TaskModel:
     owner = plugins.family(saved["family"])
     config, _ = resolve(owner.family.config).from_hf(saved["config"], strict=False)
     weight_map = plugins.weight_map(owner, config, saved["task"])
+    weight_map = weight_map.without(saved["left_out"])
     policy = StoragePolicy(**saved["policy"])
     model = plugins.build_model(
         owner,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,7 @@ import numpy as np
 from intermodal.checkpoints.write_safetensors import write_sharded
 from intermodal.errors import WeightError
 from intermodal.output import replaced_folder
+from intermodal.tasks import BACKBONE_TASK
 from intermodal.weights.map import HUGGINGFACE, Alias, Weight, WeightMap
 
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ def save_pretrained(model: TaskModel, folder: str | Path, *, max_shard_size: int
         generation=model.generation_settings.to_hf() if model.generation_settings else None,
         tokenizer=model.tokenizer,
         provenance=model.report.to_dict() if model.report else None,
+        more=model.more_files(),
         max_shard_bytes=parse_size(max_shard_size),
     )
 
@@ -79,7 +81,9 @@ def save_pretrained(model: TaskModel, folder: str | Path, *, max_shard_size: int
 def exported_config(config: Any, family: Any, task: str, dtypes: set[str]) -> dict[str, Any]:
     """config.json of an exported model: its own keys, the architecture of the task, and the dtype if there is one."""
     raw = config.to_hf()
-    named = [name for name, its_task in family.architectures.items() if its_task == task]
+    # A task that no architecture is named after (sentence vectors) is the backbone, and files beside it.
+    shared = task if task in family.architectures.values() else BACKBONE_TASK
+    named = [name for name, its_task in family.architectures.items() if its_task == shared]
     current = (raw.get("architectures") or [None])[0]
     if current not in named and named:
         raw["architectures"] = named[:1]
@@ -97,6 +101,7 @@ def write_folder(
     generation: dict[str, Any] | None,
     tokenizer: Any,
     provenance: dict[str, Any] | None,
+    more: Mapping[str, Any],
     max_shard_bytes: int,
     progress: Callable[[int], None] = lambda _: None,
 ) -> None:
@@ -113,6 +118,9 @@ def write_folder(
             tokenizer.save_pretrained(target)
         if provenance is not None:
             _write_json(target / "intermodal_report.json", provenance)
+        for name, content in more.items():
+            (target / name).parent.mkdir(exist_ok=True)
+            _write_json(target / name, content)
 
 
 def parse_size(size: int | str) -> int:
@@ -131,5 +139,5 @@ def parse_size(size: int | str) -> int:
     raise WeightError(f'max_shard_size={size!r}: give a number of bytes, or a size like "5GB" or "500MB".')
 
 
-def _write_json(path: Path, content: dict[str, Any]) -> None:
+def _write_json(path: Path, content: Any) -> None:
     path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -7,7 +7,7 @@ other way round; so a variable without a place in the checkpoint cannot exist, n
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -15,6 +15,10 @@ from intermodal.weights.transforms import IDENTITY, Transform
 
 Role = Literal["linear", "embedding", "norm", "bias", "table"]
 """What a weight does: decides how it is initialised from scratch, and whether LoRA and narrow storage reach it."""
+
+IfAbsent = Literal["refused", "left out", "new"]
+"""What becomes of a weight that a checkpoint lacks: an error; the model is made without its module; or, where another
+task gets a new head, it is new as well, because it stands between backbone and head."""
 
 HUGGINGFACE = "huggingface"
 
@@ -58,6 +62,7 @@ class Weight:
         tied_to: it is the very same variable as this one.
         block: `("layers", 0)` for weights of a repeated block.
         place: the variable it lives in and the slice of it; None: a variable of its own, of the same name.
+        if_absent: see `IfAbsent`.
     """
 
     name: str
@@ -70,6 +75,12 @@ class Weight:
     tied_to: str | None = None
     block: tuple[str, int] | None = None
     place: tuple[str, Part] | None = None
+    if_absent: IfAbsent = "refused"
+
+    @property
+    def module(self) -> str:
+        """Name of the linear, embedding or norm that it belongs to."""
+        return self.name.rpartition(".")[0]
 
     @property
     def variable(self) -> str:
@@ -124,6 +135,7 @@ class WeightMap:
         prefixes: all prefixes that checkpoints are known to have; one of them holds for a whole checkpoint.
         ignored: tensors that are left alone, with reasons.
         base_prefix: the prefix when the backbone is saved without a head.
+        left_out: weights of the family's map that this model is made without.
     """
 
     weights: tuple[Weight, ...]
@@ -131,6 +143,7 @@ class WeightMap:
     prefixes: tuple[str, ...] = ("",)
     ignored: tuple[Ignored, ...] = ()
     base_prefix: str = ""
+    left_out: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         names = [w.name for w in self.weights]
@@ -149,6 +162,11 @@ class WeightMap:
     def by_name(self) -> dict[str, Weight]:
         """The weights by name."""
         return {weight.name: weight for weight in self.weights}
+
+    def without(self, names: Collection[str]) -> WeightMap:
+        """The map of a model that lacks these weights."""
+        kept = tuple(weight for weight in self.weights if weight.name not in names)
+        return replace(self, weights=kept, left_out=(*self.left_out, *names))
 
     def variables(self) -> list[Variable]:
         """The variables the model creates, in order: weights of a shared place together, tied ones not at all.

@@ -32,6 +32,7 @@ class Plan:
         tied: weights that are another's variable; `tied_copies` are those whose tensor the checkpoint holds as well.
         ignored: tensor name → why it is not loaded.
         new: head variables that the checkpoint lacks and that will be initialised.
+        left_out: weights that the checkpoint lacks and the model is made without.
         prefix: what backbone names begin with in this checkpoint.
     """
 
@@ -41,6 +42,7 @@ class Plan:
     tied_copies: Mapping[str, TensorInfo]
     ignored: Mapping[str, str]
     new: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
     prefix: str = ""
 
 
@@ -77,6 +79,7 @@ def make_plan(
     found = _Findings()
     pieces: dict[str, list[Piece]] = {}
     new: list[str] = []
+    left_out: list[Weight] = []
     tied: dict[str, str] = {}
     copies: dict[str, TensorInfo] = {}
     for weight in weight_map.weights:
@@ -88,8 +91,10 @@ def make_plan(
                 found.used[info.name] = []
             continue
         if info is None:
-            if weight.head and new_head:
+            if new_head and (weight.head or weight.if_absent == "new"):
                 new.append(weight.variable)
+            elif weight.if_absent == "left out":
+                left_out.append(weight)
             else:
                 found.missing.append(f"{alias.name} {weight.shape}")
             continue
@@ -104,15 +109,17 @@ def make_plan(
 
     ignored, unexpected = _unused(weight_map, tensors, found.used, heads_elsewhere, strict)
     _check_parts(found)
+    _check_left_out(found, left_out, pieces)
     if found.missing or found.wrong or unexpected:
         raise WeightError(_message(found, unexpected, prefix))
     return Plan(
-        variables=tuple(weight_map.variables()),
+        variables=tuple(weight_map.without([weight.name for weight in left_out]).variables()),
         pieces={name: tuple(parts) for name, parts in pieces.items()},
         tied=tied,
         tied_copies=copies,
         ignored=ignored,
         new=tuple(dict.fromkeys(new)),
+        left_out=tuple(weight.name for weight in left_out),
         prefix=prefix,
     )
 
@@ -181,6 +188,12 @@ def _check_parts(found: _Findings) -> None:
             end = part.start + part.size
         if end != pieces[0].source.shape[parts[0].axis]:
             found.wrong.append(f"{name}: rows from {end} on have no place")
+
+
+def _check_left_out(found: _Findings, left_out: list[Weight], pieces: Mapping[str, list[Piece]]) -> None:
+    """A module is left out as a whole: a weight without its bias is a damaged checkpoint."""
+    loaded = {piece.weight.module for parts in pieces.values() for piece in parts}
+    found.missing.extend(f"{weight.name} {weight.shape}" for weight in left_out if weight.module in loaded)
 
 
 def _message(found: _Findings, unexpected: list[str], prefix: str) -> str:

@@ -23,6 +23,7 @@ class LoadReport:
         loaded: variable → the tensors it came from, with dtypes.
         tied: weight → the variable it shares.
         ignored: tensor → why it was not loaded.
+        left_out: weights that the checkpoint lacks and the model is made without.
         new: head variables that were initialised, because the checkpoint holds another task.
         config: accounting of config.json: consumed, inert, foreign.
         generation: accounting of generation_config.json.
@@ -53,6 +54,7 @@ class LoadReport:
     tied: dict[str, str] = field(default_factory=dict)
     ignored: dict[str, str] = field(default_factory=dict)
     new: list[str] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
     config: dict[str, Any] = field(default_factory=dict)
     generation: dict[str, Any] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
@@ -75,6 +77,8 @@ class LoadReport:
         ]
         if self.new:
             lines.append(f"NEW, not from the checkpoint and in need of training: {', '.join(self.new)}")
+        if self.left_out:
+            lines.append(f"Not in the checkpoint, and not in the model: {', '.join(self.left_out)}")
         if self.ignored:
             reasons = sorted(set(self.ignored.values()))
             lines.append(f"{len(self.ignored)} tensors ignored: {'; '.join(reasons)}")

@@ -1,0 +1,98 @@
+"""BERT's config: the fields of transformers' BertConfig, and what else of a config.json would change the model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+from intermodal.config import ModelConfig, Problem, Rule, one_of
+from intermodal.config.fields import choice, flag, number, size, token_id, token_ids
+
+_TANH_FORM = "gelu_pytorch_tanh"
+
+ACTIVATIONS = {
+    "gelu": "gelu",
+    "gelu_python": "gelu",
+    _TANH_FORM: _TANH_FORM,
+    "gelu_new": _TANH_FORM,
+    "gelu_fast": _TANH_FORM,
+    "gelu_accurate": _TANH_FORM,
+    "gelu_python_tanh": _TANH_FORM,
+    "relu": "relu",
+    "silu": "silu",
+    "swish": "silu",
+    "tanh": "tanh",
+}
+"""Values of `hidden_act`, and which of them are the same function."""
+
+POOLER_KEYS = (
+    "pooler_fc_size",
+    "pooler_num_attention_heads",
+    "pooler_num_fc_layers",
+    "pooler_size_per_head",
+    "pooler_type",
+)
+"""Google wrote them into some published configs; no code reads them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BertConfig(ModelConfig):
+    """Config of BERT and of models that share its architecture (MiniLM, BGE, E5, SciBERT, …).
+
+    The limits are far above any real model; they keep an absurd value from being allocated.
+
+    Attributes:
+        hidden_act: the feed-forward's activation, and that of the masked LM head. `gelu` is the exact form.
+        max_position_embeddings: rows of the position table, and so the longest sequence.
+        type_vocab_size: rows of the token type table.
+        layer_norm_eps: what norms add to the variance; they compute in float32, where 1e-12 does not vanish.
+        tie_word_embeddings: whether the masked LM head multiplies by the word embeddings.
+    """
+
+    model_types: ClassVar[tuple[str, ...]] = ("bert",)
+    checked_against: ClassVar[str] = "5.23.0"
+    rules: ClassVar[Mapping[str, Rule]] = {
+        "position_embedding_type": Rule(
+            one_of(None, "absolute"),
+            "positions then enter attention by their distance, which transformers 5 no longer reads either",
+            "Only absolute positions are supported",
+        ),
+    }
+    inert_keys: ClassVar[Mapping[str, str]] = {
+        "is_causal": "attention looks both ways whatever it says",
+        "directionality": "it notes that attention looks both ways",
+        "embedding_size": "only widths that are refused here need it",
+        **dict.fromkeys(POOLER_KEYS, "the pooler is one dense layer on the first token"),
+    }
+
+    vocab_size: int = size(30522, most=1 << 26)
+    hidden_size: int = size(768, most=1 << 20)
+    num_hidden_layers: int = size(12, most=1 << 12)
+    num_attention_heads: int = size(12, most=1 << 14)
+    intermediate_size: int = size(3072, most=1 << 22)
+    hidden_act: str = choice("gelu", ACTIVATIONS)
+    max_position_embeddings: int = size(512, most=1 << 24)
+    type_vocab_size: int = size(2, most=1 << 20)
+    layer_norm_eps: float = number(1e-12, least=0.0, most=1.0)
+    tie_word_embeddings: bool = flag(True)
+    pad_token_id: int | None = token_id(0)
+    bos_token_id: int | None = token_id(None)
+    eos_token_id: int | tuple[int, ...] | None = token_ids(None)
+
+    @property
+    def head_dim(self) -> int:
+        """Width of one head."""
+        return self.hidden_size // self.num_attention_heads
+
+    @property
+    def context_length(self) -> int:
+        """Tokens of the longest sequence."""
+        return self.max_position_embeddings
+
+    def contradictions(self) -> Iterator[Problem]:
+        """See `ModelConfig.contradictions`."""
+        yield from super().contradictions()
+        heads = self.num_attention_heads
+        if self.hidden_size % heads:
+            yield Problem("hidden_size", self.hidden_size, f"must be a multiple of num_attention_heads = {heads}")

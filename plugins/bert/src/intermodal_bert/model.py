@@ -1,0 +1,113 @@
+"""BERT's forward pass: post-norm blocks of attention to both sides and a feed-forward (arXiv:1810.04805)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from intermodal.api import Backbone, InputError, Step, Tree, kernels
+
+from intermodal_bert.config import BertConfig
+from intermodal_bert.weights import BIAS, DECODER, NEXT_SENTENCE, POOLER, TRANSFORM, WORDS
+
+Tensor = Any
+
+ACTIVATIONS = {
+    "gelu": kernels.gelu,
+    "gelu_pytorch_tanh": kernels.gelu_tanh,
+    "relu": kernels.relu,
+    "silu": kernels.silu,
+    "tanh": kernels.tanh,
+}
+
+
+class BertBackbone(Backbone):
+    """Hidden states of BERT, and the pooled first token where the checkpoint has a pooler."""
+
+    config: BertConfig
+
+    def forward(self, w: Tree, step: Step) -> dict[str, Tensor]:
+        """See `Backbone.forward`.
+
+        `step.inputs["token_type_ids"]` (B, T) says which of two texts a token is of; zeros where it is absent.
+
+        Returns:
+            `last_hidden_state` (B, T, hidden), and `pooler_output` (B, hidden) where there is a pooler.
+
+        Raises:
+            InputError: the sequence is longer than the table of positions.
+        """
+        config = self.config
+        self._check_length(step)
+        x = self._embed(w, step)
+        mask = step.mask(causal=False)
+        for number, block in enumerate(w["encoder.layer"]):
+            x = self._norm(x + attention(block, x, step, number, mask, config), block["attention.output.LayerNorm"])
+            x = self._norm(x + feed_forward(block, x, config), block["output.LayerNorm"])
+        outputs = {"last_hidden_state": x}
+        if POOLER in w:
+            outputs["pooler_output"] = kernels.tanh(kernels.linear(x[:, 0], w[POOLER]))
+        return outputs
+
+    def tables(self) -> dict[str, int]:
+        """See `Backbone.tables`."""
+        config = self.config
+        return {
+            "input_ids": config.vocab_size,
+            "token_type_ids": config.type_vocab_size,
+            "position_ids": config.max_position_embeddings,
+        }
+
+    @property
+    def pooled(self) -> bool:
+        """See `Backbone.pooled`."""
+        return f"{POOLER}.weight" in self.by_name
+
+    def token_logits(self, w: Tree, hidden: Tensor) -> Tensor:
+        """See `Backbone.token_logits`."""
+        head = w["head"]
+        x = ACTIVATIONS[self.config.hidden_act](kernels.linear(hidden, head[f"{TRANSFORM}.dense"]))
+        x = self._norm(x, head[f"{TRANSFORM}.LayerNorm"])
+        if self.config.tie_word_embeddings:
+            return kernels.linear(x, w[WORDS]._replace(bias=head[BIAS.rpartition(".")[0]].bias))
+        return kernels.linear(x, head[DECODER])
+
+    def next_sentence_logits(self, w: Tree, pooled: Tensor) -> Tensor:
+        """See `Backbone.next_sentence_logits`."""
+        return kernels.linear(pooled, w["head"][NEXT_SENTENCE])
+
+    def _embed(self, w: Tree, step: Step) -> Tensor:
+        """The norm of the sum of three embeddings, (B, T, hidden)."""
+        types = step.inputs.get("token_type_ids")
+        if types is None:
+            types = step.token_ids * 0
+        x = kernels.embedding(step.token_ids, w[WORDS], self.compute_dtype)
+        x = x + kernels.embedding(types, w["embeddings.token_type_embeddings"], self.compute_dtype)
+        x = x + kernels.embedding(step.positions, w["embeddings.position_embeddings"], self.compute_dtype)
+        return self._norm(x, w["embeddings.LayerNorm"])
+
+    def _norm(self, x: Tensor, w: Any) -> Tensor:
+        return kernels.layer_norm(x, w, self.config.layer_norm_eps)
+
+    def _check_length(self, step: Step) -> None:
+        limit = self.config.max_position_embeddings
+        if isinstance(step.length, int) and step.length > limit:
+            raise InputError(
+                f"The sequence has {step.length} tokens, and the model has positions for {limit} "
+                "(max_position_embeddings): cut it, with tokenizer(…, truncation=True)."
+            )
+
+
+def attention(w: Tree, x: Tensor, step: Step, number: int, mask: Any, config: BertConfig) -> Tensor:
+    """Attention of every token to every token. x (B, T, hidden), and so the result."""
+    q, k, v = (
+        kernels.split_heads(kernels.linear(x, w[f"attention.self.{name}"]), config.head_dim)
+        for name in ("query", "key", "value")
+    )
+    y = step.attend(number, q, k, v, mask=mask, scale=config.head_dim**-0.5)
+    return kernels.linear(kernels.merge_heads(y), w["attention.output.dense"])
+
+
+def feed_forward(w: Tree, x: Tensor, config: BertConfig) -> Tensor:
+    """Two linears with an activation in between. x (B, T, hidden), and so the result."""
+    inner = ACTIVATIONS[config.hidden_act](kernels.linear(x, w["intermediate.dense"]))
+    return kernels.linear(inner, w["output.dense"])

@@ -1,0 +1,277 @@
+"""BERT checkpoints as they are found: prefixes, older names, no pooler, other tasks, defects; and written back."""
+
+import json
+
+import intermodal
+import numpy as np
+import pytest
+from intermodal.errors import ConfigError, MissingPluginError, TaskError, WeightError
+from intermodal.testing.reference import assert_close, make_reference, reference_outputs, save_reference
+from safetensors.numpy import load_file, save_file
+
+IDS = np.random.default_rng(5).integers(3, 99, (2, 17)).astype("int32")
+POOLER = ["pooler.dense.weight", "pooler.dense.bias"]
+
+
+@pytest.fixture(scope="module")
+def reference(tiny):
+    return make_reference("BertForPreTraining", tiny)
+
+
+@pytest.fixture(scope="module")
+def expected(reference):
+    return reference_outputs(reference, input_ids=IDS)
+
+
+@pytest.fixture
+def folder(reference, tmp_path):
+    return save_reference(reference, tmp_path / "checkpoint")
+
+
+def rewrite(folder, change=None, **config):
+    """Change a checkpoint's tensors and config keys (None removes a key)."""
+    if change is not None:
+        tensors = load_file(folder / "model.safetensors")
+        save_file(change(tensors), folder / "model.safetensors", metadata={"format": "pt"})
+    raw = {**json.loads((folder / "config.json").read_text()), **config}
+    (folder / "config.json").write_text(json.dumps({k: v for k, v in raw.items() if v is not None}))
+    return folder
+
+
+def check(model, expected):
+    got = model(IDS)
+    for name in ("prediction_logits", "seq_relationship_logits"):
+        assert_close(got[name], expected[name])
+
+
+@pytest.mark.parametrize("prefix", ["", "bert."])
+def test_every_prefix(prefix, folder, expected):
+    def renamed(tensors):
+        return {k if k.startswith("cls.") else prefix + k.removeprefix("bert."): v for k, v in tensors.items()}
+
+    model = intermodal.load(rewrite(folder, renamed))
+    assert model.report.prefix == prefix
+    check(model, expected)
+
+
+def test_shards(reference, tmp_path, expected):
+    folder = save_reference(reference, tmp_path, shard_bytes=30_000)
+    assert len(list(folder.glob("*.safetensors"))) > 2
+    check(intermodal.load(folder), expected)
+
+
+def test_gamma_and_beta_are_names_of_single_tensors(folder, expected):
+    def older(tensors):
+        names = {
+            "bert.embeddings.LayerNorm.weight": "bert.embeddings.LayerNorm.gamma",
+            "bert.encoder.layer.1.output.LayerNorm.bias": "bert.encoder.layer.1.output.LayerNorm.beta",
+            "cls.predictions.transform.LayerNorm.weight": "cls.predictions.transform.LayerNorm.gamma",
+        }
+        return {names.get(name, name): values for name, values in tensors.items()}
+
+    check(intermodal.load(rewrite(folder, older)), expected)
+
+
+def test_the_layout_of_googles_own_files(folder, reference):
+    """All of it at once: every norm by its older name, buffers, a tied copy, heads that the config does not name."""
+
+    def google(tensors):
+        older = {
+            name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta"): values
+            for name, values in tensors.items()
+        }
+        older["bert.embeddings.position_ids"] = np.arange(40)[None]
+        older["cls.predictions.decoder.weight"] = tensors["bert.embeddings.word_embeddings.weight"]
+        return older
+
+    rewrite(folder, google, architectures=["BertForMaskedLM"], position_embedding_type="absolute", pooler_type="first")
+    model = intermodal.load(folder)
+    assert model.task == "fill-mask"
+    assert_close(model(IDS), reference_outputs(reference, input_ids=IDS)["prediction_logits"])
+    assert model.report.ignored == {
+        "bert.embeddings.position_ids": "they count from 0",
+        "bert.pooler.dense.weight": "the pooler, which this task does not use",
+        "bert.pooler.dense.bias": "the pooler, which this task does not use",
+        "cls.seq_relationship.weight": "the head of another task",
+        "cls.seq_relationship.bias": "the head of another task",
+    }
+    backbone = intermodal.load(folder, task="feature-extraction")
+    assert backbone.report.left_out == []
+    assert_close(backbone(IDS)["pooler_output"], reference_outputs(reference.bert, input_ids=IDS)["pooler_output"])
+    follows = intermodal.load(folder, task="next-sentence-prediction")
+    assert follows.report.new == []
+    assert_close(follows(IDS), reference_outputs(reference, input_ids=IDS)["seq_relationship_logits"])
+
+
+def test_each_part_of_pretraining_has_its_trained_head(folder, expected):
+    words = intermodal.load(folder, task="fill-mask")
+    assert_close(words(IDS), expected["prediction_logits"])
+    follows = intermodal.load(folder, task="next-sentence-prediction")
+    assert_close(follows(IDS), expected["seq_relationship_logits"])
+    assert words.report.new == follows.report.new == []
+
+
+def test_architectures_absent(folder, tiny, tmp_path, expected):
+    with pytest.warns(UserWarning, match="names no architectures"):
+        check(intermodal.load(rewrite(folder, architectures=None)), expected)
+    with pytest.warns(UserWarning, match="classifier.weight is NEW|classifier.weight, classifier.bias is NEW"):
+        intermodal.load(folder, task="text-classification")
+    classifier = make_reference("BertForSequenceClassification", tiny)
+    other = rewrite(save_reference(classifier, tmp_path / "classifier"), architectures=None)
+    with pytest.raises(TaskError, match=r"may be for text-classification or token-classification or multiple-choice"):
+        intermodal.load(other)
+    wanted = reference_outputs(classifier, input_ids=IDS)["logits"]
+    assert_close(intermodal.load(other, task="text-classification")(IDS), wanted)
+    bare = rewrite(save_reference(make_reference("BertModel", tiny), tmp_path / "bare"), architectures=None)
+    with pytest.warns(UserWarning, match="loaded as the backbone alone.$"):
+        assert intermodal.load(bare).task == "feature-extraction"
+
+
+def test_an_encoder_without_pooler(tiny, tmp_path):
+    reference = make_reference("BertForMaskedLM", tiny)
+    folder = rewrite(save_reference(reference, tmp_path), architectures=["BertModel"])
+    model = intermodal.load(folder)
+    got = model(IDS)
+    assert list(got) == ["last_hidden_state"]
+    assert_close(got["last_hidden_state"], reference_outputs(reference.bert, input_ids=IDS)["last_hidden_state"])
+    assert model.report.left_out == POOLER
+    assert "Not in the checkpoint, and not in the model: pooler.dense.weight" in str(model.report)
+
+
+def test_half_a_pooler_is_refused(folder):
+    def halved(tensors):
+        del tensors["bert.pooler.dense.bias"]
+        return tensors
+
+    with pytest.raises(WeightError, match=r"missing \(1\): pooler.dense.bias"):
+        intermodal.load(rewrite(folder, halved), task="feature-extraction")
+
+
+def test_a_classifier_without_its_pooler_is_refused_and_a_new_one_gets_one(tiny, tmp_path):
+    saved = save_reference(make_reference("BertForSequenceClassification", tiny), tmp_path / "classifier")
+    with pytest.raises(WeightError, match=r"missing \(2\): bert.pooler.dense.weight"):
+        intermodal.load(rewrite(saved, lambda t: {k: v for k, v in t.items() if "pooler" not in k}))
+    masked = save_reference(make_reference("BertForMaskedLM", tiny), tmp_path / "masked")
+    with pytest.warns(UserWarning, match="NEW"):
+        model = intermodal.load(masked, task="text-classification", config={"num_labels": 3})
+    assert model.report.new == [*POOLER, "classifier.weight", "classifier.bias"]
+    assert model(IDS).shape == (2, 3)
+
+
+def test_the_classifier_of_another_task_is_left_alone(tiny, tmp_path):
+    folder = save_reference(make_reference("BertForTokenClassification", tiny), tmp_path)
+    with pytest.warns(UserWarning, match="classifier.weight, classifier.bias is NEW"):
+        model = intermodal.load(folder, task="text-classification")
+    assert model.report.ignored == dict.fromkeys(["classifier.weight", "classifier.bias"], "the head of another task")
+
+
+@pytest.mark.parametrize("architecture", ["BertForSequenceClassification", "BertForTokenClassification"])
+def test_labels_follow_the_head(architecture, tiny, tmp_path):
+    reference = make_reference(architecture, {**tiny, "num_labels": 5})
+    folder = rewrite(save_reference(reference, tmp_path), id2label=None, label2id=None, num_labels=None)
+    with pytest.warns(UserWarning, match="the tensor is right"):
+        model = intermodal.load(folder)
+    assert_close(model(IDS), reference_outputs(reference, input_ids=IDS)["logits"])
+
+
+def test_missing_and_extra_tensors(folder):
+    def changed(tensors):
+        del tensors["bert.embeddings.LayerNorm.bias"]
+        return {**tensors, "bert.encoder.layer.0.attention.self.distance_embedding.weight": np.ones((9, 12), "float32")}
+
+    with pytest.raises(WeightError) as caught:
+        intermodal.load(rewrite(folder, changed))
+    assert "missing (1): bert.embeddings.LayerNorm.bias (48,)" in str(caught.value)
+    assert "unexpected (1): bert.encoder.layer.0.attention.self.distance_embedding.weight" in str(caught.value)
+
+
+def test_tied_with_another_decoder_is_refused(folder):
+    def untied(tensors):
+        return {**tensors, "cls.predictions.decoder.weight": tensors["bert.embeddings.word_embeddings.weight"] + 1}
+
+    with pytest.raises(WeightError, match="tie_word_embeddings"):
+        intermodal.load(rewrite(folder, untied))
+
+
+def test_the_decoders_bias_alone_is_the_bias(folder, expected):
+    def renamed(tensors):
+        return {k.replace("predictions.bias", "predictions.decoder.bias"): v for k, v in tensors.items()}
+
+    check(intermodal.load(rewrite(folder, renamed)), expected)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("hidden_act", "quick_gelu"),
+        ("position_embedding_type", "relative_key_query"),
+        ("is_decoder", True),
+        ("add_cross_attention", True),
+        ("quantization_config", {"quant_method": "gptq"}),
+        ("num_attention_heads", 5),
+        ("type_vocab_size", 0),
+        ("hidden_size", 10**15),
+        ("layer_norm_eps", "1e-12"),
+    ],
+)
+def test_config_values_that_cannot_be_honoured_are_refused_by_name(key, value, folder):
+    with pytest.raises(ConfigError, match="hidden_size" if key == "num_attention_heads" else key):
+        intermodal.load(rewrite(folder, **{key: value}))
+
+
+def test_models_that_look_near_are_refused_by_name(folder):
+    with pytest.raises(TaskError, match=r"BertLMHeadModel.*decoder"):
+        intermodal.load(rewrite(folder, architectures=["BertLMHeadModel"]))
+    with pytest.raises(MissingPluginError, match=r"roberta.*family of its own"):
+        intermodal.load(rewrite(folder, model_type="roberta"), family="bert")
+
+
+EXPORTED = [
+    ("BertModel", {}),
+    ("BertForMaskedLM", {}),
+    ("BertForMaskedLM", {"tie_word_embeddings": False}),
+    ("BertForPreTraining", {}),
+    ("BertForNextSentencePrediction", {}),
+    ("BertForSequenceClassification", {"num_labels": 5}),
+    ("BertForTokenClassification", {"num_labels": 5}),
+    ("BertForQuestionAnswering", {}),
+    ("BertForMultipleChoice", {}),
+]
+
+
+@pytest.mark.parametrize(("architecture", "fields"), EXPORTED)
+def test_export_is_bit_for_bit_and_transformers_reads_it(architecture, fields, tiny, tmp_path):
+    import transformers
+
+    made = make_reference(architecture, {**tiny, **fields})
+    source = save_reference(made, tmp_path / "source", dtype="bfloat16")
+    intermodal.load(source).save_pretrained(tmp_path / "written")
+    written, original = _bits(tmp_path / "written"), _bits(source)
+    assert written.keys() == original.keys()
+    for name, bits in written.items():
+        np.testing.assert_array_equal(bits, original[name], err_msg=name)
+    loaded, info = getattr(transformers, architecture).from_pretrained(tmp_path / "written", output_loading_info=True)
+    assert not info["missing_keys"]
+    assert not info["unexpected_keys"]
+    assert not info["mismatched_keys"]
+    assert type(loaded).__name__ == json.loads((tmp_path / "written" / "config.json").read_text())["architectures"][0]
+
+
+def test_what_was_read_by_older_names_is_written_by_todays(folder, reference, tmp_path):
+    def older(tensors):
+        return {k.replace("LayerNorm.weight", "LayerNorm.gamma"): v for k, v in tensors.items()}
+
+    original = _bits(folder)
+    intermodal.convert(rewrite(folder, older), tmp_path / "written")
+    written = _bits(tmp_path / "written")
+    assert written.keys() == original.keys()
+    assert all(np.array_equal(written[name], original[name]) for name in original)
+
+
+def _bits(folder):
+    """Raw bytes of every tensor of a folder, by name, whatever the dtype."""
+    import torch
+    from safetensors.torch import load_file as load_tensors
+
+    found = load_tensors(folder / "model.safetensors")
+    return {name: tensor.contiguous().view(torch.uint8).numpy() for name, tensor in found.items()}
