@@ -9,9 +9,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from intermodal.config import Rule, one_of
-from intermodal.config.accounting import ABSENT, Account, refusal
-from intermodal.config.fields import Check, integer, real
+from intermodal.api import ABSENT, Account, Rule, fields, one_of, refusal
 
 from intermodal_llama3.rope_divisors import llama3_parameters
 
@@ -22,8 +20,8 @@ PREFIX = "llama."
 NO_TOKEN = 0xFFFFFFFF
 """How -1, "no such token", looks in an unsigned key."""
 
-_SIZE = integer(1, 1 << 31)
-_POSITIVE = real(above=0.0)
+_SIZE = fields.integer(1, 1 << 31)
+_POSITIVE = fields.real(above=0.0)
 
 INERT = {
     "llama.vocab_size": "the rows of token_embd.weight are counted",
@@ -89,7 +87,7 @@ def config_from_gguf(checkpoint: Checkpoint) -> dict[str, Any]:
         "num_attention_heads": (heads := _size(account, "attention.head_count")),
         "num_key_value_heads": _size(account, "attention.head_count_kv", heads),
         "max_position_embeddings": _size(account, "context_length"),
-        "rms_norm_eps": _number(account, "attention.layer_norm_rms_epsilon", ABSENT, real(least=0.0, most=1.0)),
+        "rms_norm_eps": _number(account, "attention.layer_norm_rms_epsilon", ABSENT, fields.real(least=0.0, most=1.0)),
         "attention_bias": _biased(account, tensors, ATTENTION),
         "mlp_bias": _biased(account, tensors, FEED_FORWARD),
         "tie_word_embeddings": "output.weight" not in tensors,
@@ -119,13 +117,13 @@ def _size(account: Account, name: str, default: Any = ABSENT) -> Any:
     return _checked(account, name, value, _SIZE)
 
 
-def _number(account: Account, name: str, default: Any, check: Check = _POSITIVE) -> Any:
+def _number(account: Account, name: str, default: Any, check: fields.Check = _POSITIVE) -> Any:
     """A number, which the file holds in float32: the shortest decimal that rounds to it (1e-05, not 9.99…e-06)."""
     value = _checked(account, name, account.take(PREFIX + name, default), check)
     return value if value is ABSENT else float(str(np.float32(value)))
 
 
-def _checked(account: Account, name: str, value: Any, check: Check) -> Any:
+def _checked(account: Account, name: str, value: Any, check: fields.Check) -> Any:
     if value is not ABSENT:
         return account.read(check, PREFIX + name, value)
     if PREFIX + name not in account.raw:
@@ -185,8 +183,8 @@ def _rope(account: Account, checkpoint: Checkpoint, head_dim: Any) -> dict[str, 
     rope: dict[str, Any] = {"rope_type": "default", "rope_theta": _number(account, "rope.freq_base", 10000.0)}
     # llama.cpp takes a factor without a type as linear, 0 as no factor, and reads an older name of it.
     kind = account.take("llama.rope.scaling.type", "linear")
-    older = _number(account, "rope.scale_linear", 0.0, real(least=0.0))
-    factor = _number(account, "rope.scaling.factor", older, real(least=0.0))
+    older = _number(account, "rope.scale_linear", 0.0, fields.real(least=0.0))
+    factor = _number(account, "rope.scaling.factor", older, fields.real(least=0.0))
     context = _size(account, "rope.scaling.original_context_length", account.raw["llama.context_length"])
     betas = {
         beta: _number(account, f"rope.scaling.yarn_{beta}", 0.0)
