@@ -1,0 +1,93 @@
+"""Kit: a GGUF file of the tiny model gives the same logits, and is one that others would read alike."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from intermodal.testing.family_tests.config_fields import said
+from intermodal.testing.family_tests.subject import Subject
+from intermodal.testing.references import Reference
+
+if TYPE_CHECKING:
+    from intermodal.examination import Examined
+
+DIALECT = "gguf"
+
+
+class GGUFTests:
+    """Files that the `gguf` package writes, where the family declares the dialect."""
+
+    @pytest.mark.backend
+    def test_gguf_file(self, gguf_variant: str, subject: Subject, tmp_path: Path) -> None:
+        changes = subject.tests.gguf_variants[gguf_variant]
+        reference = subject.reference(None, changes)
+        model = subject.load(written(subject, reference, tmp_path))
+        subject.assert_equals_reference(model, reference, about=f"GGUF, {said(changes)}")
+
+    def test_gguf_names_are_llama_cpps(self, subject: Subject) -> None:
+        import gguf
+
+        subject.needs("GGUF", DIALECT in subject.family.dialects)
+        numbers = {name: number for number, name in gguf.MODEL_ARCH_NAMES.items()}
+        weight_map, wrong, compared = subject.weight_map(), [], 0
+        blocks = max([weight.block[1] + 1 for weight in weight_map.weights if weight.block], default=0)
+        theirs = gguf.get_tensor_name_map(numbers[_architecture(subject)], blocks)
+        for weight in weight_map.weights:
+            whole = weight_map.prefix * (not weight.head) + weight.name
+            expected = theirs.get_name(whole, try_suffixes=(".weight", ".bias"))
+            if expected is not None and weight.tied_to is None:
+                alias = weight.aliases.get(DIALECT)
+                compared += 1
+                if alias is None or alias.name != expected:
+                    wrong.append(f"{weight.name}: llama.cpp calls it {expected}, the map {alias and alias.name}")
+        assert compared, "llama.cpp's table of names knows none of these weights"
+        assert not wrong, "\n".join(wrong)
+
+    @pytest.mark.reference
+    def test_transformers_reads_the_gguf_file_alike(self, subject: Subject, tmp_path: Path) -> None:
+        # The file was written with the aliases that are tested: only another reader tells whether they are right.
+        import transformers
+        from transformers.integrations.ggml import GGUF_CONFIG_MAPPING
+
+        subject.needs("GGUF", DIALECT in subject.family.dialects)
+        architecture = _architecture(subject)
+        if architecture not in GGUF_CONFIG_MAPPING:
+            pytest.skip(f"transformers {transformers.__version__} reads no GGUF files of {architecture}")
+        reference = subject.reference()
+        path = written(subject, reference, tmp_path)
+        model_class: Any = getattr(transformers, reference.architecture)
+        state = model_class.from_pretrained(tmp_path, gguf_file=path.name, dtype="float32").state_dict()
+        expected = model_class.from_pretrained(reference.checkpoint, dtype="float32").state_dict()
+        differing = [
+            name
+            for name, values in expected.items()
+            if not np.allclose(state[name].numpy(), values.numpy(), rtol=1e-6, atol=1e-6)
+        ]
+        assert not differing, f"transformers reads other values than were written for {', '.join(differing[:8])}"
+
+
+def written(subject: Subject, reference: Reference, folder: Path) -> Path:
+    """A reference as a GGUF file."""
+    from intermodal.examination import examine
+    from intermodal.testing.gguf_file import gguf_tensors, write_gguf
+
+    describe = subject.tests.gguf_metadata
+    if describe is None:
+        pytest.fail("the family reads GGUF: give the test class a gguf_metadata(config) -> dict of keys", pytrace=False)
+    examined: Examined = examine(str(reference.checkpoint), family=subject.tests.family)
+    metadata = describe(examined.config)
+    return write_gguf(folder / "tiny.gguf", _architecture(subject), metadata, gguf_tensors(examined))
+
+
+def _architecture(subject: Subject) -> str:
+    """The first architecture of GGUF files that the family claims."""
+    keys = [name for name in subject.family.model_types if name.startswith(f"{DIALECT}.")]
+    entry_points = [entry.name for entry in subject.distribution.entry_points if entry.name.startswith(f"{DIALECT}.")]
+    found = re.fullmatch(rf"{DIALECT}\.(.+)", (keys or entry_points or [""])[0])
+    assert found, f"the family reads {DIALECT}, and no entry point {DIALECT}.<architecture> names what"
+    return found[1]
