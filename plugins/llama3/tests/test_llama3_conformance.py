@@ -39,53 +39,60 @@ def gguf_metadata(config: Any) -> dict[str, Any]:
     return keys
 
 
+TINY = {
+    "vocab_size": 96,
+    "hidden_size": 48,
+    "intermediate_size": 80,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 128,
+    "pad_token_id": 0,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
+VARIANTS = {
+    "head_dim": {"head_dim": 24},
+    "one key-value head": {"num_key_value_heads": 1},
+    "no grouping": {"num_key_value_heads": 4},
+    "swish": Variant({"hidden_act": "swish"}, same="it is another name of silu"),
+    "rope_theta": {"rope_parameters": {"rope_type": "default", "rope_theta": 500.0}},
+    "rope linear": {"rope_parameters": {"rope_type": "linear", "rope_theta": 1e4, "factor": 3.0}},
+    "rope llama3": {"rope_parameters": LLAMA31},
+    "rope yarn": {"rope_parameters": YARN},
+    "rope yarn, all keys": {
+        "rope_parameters": {**YARN, "beta_fast": 16.0, "beta_slow": 2.0, "mscale": 0.7, "mscale_all_dim": 0.3}
+    },
+    "context that rope falls back to": {
+        "max_position_embeddings": 16,
+        "rope_parameters": {k: v for k, v in LLAMA31.items() if not k.startswith("original")},
+    },
+}
+REFUSED = {
+    "hidden_act": {"hidden_act": "gelu"},
+    "partial_rotary_factor": {"partial_rotary_factor": 0.5},
+    "rope dynamic": {"rope_scaling": {"type": "dynamic", "factor": 2.0}},
+    "rope by layer kind": {"rope_parameters": {"full_attention": LLAMA31}},
+    "sliding_window": {"sliding_window": 4096},
+    "layer_types": {"layer_types": ["sliding_attention"]},
+    "quantization_config": {"quantization_config": {"quant_method": "awq"}},
+    "is_causal": {"is_causal": False},
+}
+UNVARIED = {"original_max_position_embeddings": "it is read beside rope_scaling, which the older spelling has"}
+GGUF_VARIANTS = {
+    "tiny": {},
+    "biases": {"attention_bias": True},
+    "tied": {"tie_word_embeddings": True},
+    "head_dim": {"head_dim": 24},
+    "rope linear": {"rope_parameters": {"rope_type": "linear", "rope_theta": 1e4, "factor": 3.0}},
+}
+
+
 class TestLlama3(FamilyTests):
     family = "llama"
-    tiny = {
-        "vocab_size": 96,
-        "hidden_size": 48,
-        "intermediate_size": 80,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
-        "max_position_embeddings": 128,
-        "pad_token_id": 0,
-        "bos_token_id": 1,
-        "eos_token_id": 2,
-    }
-    variants = {
-        "head_dim": {"head_dim": 24},
-        "one key-value head": {"num_key_value_heads": 1},
-        "no grouping": {"num_key_value_heads": 4},
-        "swish": Variant({"hidden_act": "swish"}, same="it is another name of silu"),
-        "rope_theta": {"rope_parameters": {"rope_type": "default", "rope_theta": 500.0}},
-        "rope linear": {"rope_parameters": {"rope_type": "linear", "rope_theta": 1e4, "factor": 3.0}},
-        "rope llama3": {"rope_parameters": LLAMA31},
-        "rope yarn": {"rope_parameters": YARN},
-        "rope yarn, all keys": {
-            "rope_parameters": {**YARN, "beta_fast": 16.0, "beta_slow": 2.0, "mscale": 0.7, "mscale_all_dim": 0.3}
-        },
-        "context that rope falls back to": {
-            "max_position_embeddings": 16,
-            "rope_parameters": {k: v for k, v in LLAMA31.items() if not k.startswith("original")},
-        },
-    }
-    refused = {
-        "hidden_act": {"hidden_act": "gelu"},
-        "partial_rotary_factor": {"partial_rotary_factor": 0.5},
-        "rope dynamic": {"rope_scaling": {"type": "dynamic", "factor": 2.0}},
-        "rope by layer kind": {"rope_parameters": {"full_attention": LLAMA31}},
-        "sliding_window": {"sliding_window": 4096},
-        "layer_types": {"layer_types": ["sliding_attention"]},
-        "quantization_config": {"quantization_config": {"quant_method": "awq"}},
-        "is_causal": {"is_causal": False},
-    }
-    unvaried = {"original_max_position_embeddings": "it is read beside rope_scaling, which the older spelling has"}
+    tiny = TINY
+    variants = VARIANTS
+    refused = REFUSED
+    unvaried = UNVARIED
     gguf_metadata = staticmethod(gguf_metadata)
-    gguf_variants = {
-        "tiny": {},
-        "biases": {"attention_bias": True},
-        "tied": {"tie_word_embeddings": True},
-        "head_dim": {"head_dim": 24},
-        "rope linear": {"rope_parameters": {"rope_type": "linear", "rope_theta": 1e4, "factor": 3.0}},
-    }
+    gguf_variants = GGUF_VARIANTS

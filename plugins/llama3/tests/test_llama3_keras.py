@@ -64,17 +64,6 @@ def test_training_what_is_stored_as_loaded_leaves_the_file_alone(folder):
     assert digest(folder) == before
 
 
-def test_keras_file(folder, tmp_path):
-    model = intermodal.load(folder)
-    expected = numpy(model(IDS))
-    model.save(tmp_path / "model.keras")
-    again = keras.models.load_model(tmp_path / "model.keras")
-    np.testing.assert_array_equal(numpy(again(IDS)), expected)
-    assert [str(v.dtype) for v in again.variables] == [str(v.dtype) for v in model.variables]
-    assert again.dtype_policy.compute_dtype == model.dtype_policy.compute_dtype
-    assert again.dtype_policy.variable_dtype == model.dtype_policy.variable_dtype
-
-
 def test_lora_trains_only_its_updates_and_is_merged_on_export(folder, tmp_path):
     model = intermodal.load(folder, dtype="float32")
     before = numpy(model(IDS))

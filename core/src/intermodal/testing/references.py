@@ -151,7 +151,7 @@ def _make(
         arrays |= {f"{case}/inputs/{name}": np.asarray(values) for name, values in given.items()}
         outputs = reference_outputs(model, **given)
         arrays |= {f"{case}/outputs/{name}": values for name, values in outputs.items()}
-    np.savez(folder / "cases.npz", **arrays)
+    np.savez(folder / "cases.npz", allow_pickle=False, **arrays)
 
 
 @functools.lru_cache(maxsize=64)

@@ -11,6 +11,7 @@ import pytest
 
 from intermodal.testing.family_tests.checkpoints import CheckpointTests
 from intermodal.testing.family_tests.config_fields import ConfigFieldTests
+from intermodal.testing.family_tests.config_inert import ConfigInertTests
 from intermodal.testing.family_tests.config_keys import ConfigKeyTests
 from intermodal.testing.family_tests.config_reading import ConfigReadingTests
 from intermodal.testing.family_tests.export import ExportTests
@@ -33,6 +34,7 @@ class FamilyTests(
     PackageTests,
     ConfigFieldTests,
     ConfigReadingTests,
+    ConfigInertTests,
     ConfigKeyTests,
     WeightTests,
     CheckpointTests,

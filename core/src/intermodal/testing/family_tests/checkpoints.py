@@ -26,6 +26,7 @@ class CheckpointTests:
     """Other forms of one checkpoint, each of which has to give the same variables."""
 
     def test_prefix(self, prefix: str, subject: Subject, tmp_path: Path) -> None:
+        """Backbone names under each prefix that the map knows."""
         own, head = subject.weight_map().prefix, {w.name for w in subject.weight_map().weights if w.head}
 
         def renamed(tensors: Tensors) -> Tensors:
@@ -34,6 +35,7 @@ class CheckpointTests:
         assert_same_variables(subject, rewritten(subject.reference(), tmp_path, renamed), f"prefix {prefix!r}")
 
     def test_backbone_alone(self, subject: Subject, tmp_path: Path) -> None:
+        """A checkpoint of the backbone: no prefix, no head, no `architectures`."""
         weight_map = subject.weight_map()
         head = {w.name for w in weight_map.weights if w.head}
 
@@ -44,11 +46,13 @@ class CheckpointTests:
         assert_same_variables(subject, folder, "without prefix and head", "feature-extraction")
 
     def test_shards(self, subject: Subject) -> None:
+        """Several files and an index."""
         sharded = subject.reference(shard_bytes=20_000)
         assert len(list(sharded.checkpoint.glob("*.safetensors"))) > 1, "the tiny model is too small to be sharded"
         assert_same_variables(subject, sharded.checkpoint, "in shards")
 
     def test_legacy_names(self, subject: Subject, tmp_path: Path) -> None:
+        """Each older spelling of a name."""
         weights = [weight for weight in subject.weight_map().weights if weight.legacy]
         subject.needs("legacy names", bool(weights))
         prefix = subject.weight_map().prefix
@@ -66,6 +70,7 @@ class CheckpointTests:
             assert_same_variables(subject, folder, f"with names {sorted(older.values())[:4]}")
 
     def test_tied_without_head_tensor(self, subject: Subject) -> None:
+        """What transformers saves of a tied model: the head is the embedding."""
         reference, _, tied = _tied(subject)
         stored = set(_tensors(reference.checkpoint))
         assert not stored & set(tied), "transformers saved the tied tensor; the reference is not tied"
@@ -77,6 +82,7 @@ class CheckpointTests:
         assert model.report.tied == tied
 
     def test_tied_with_a_copy_of_the_head(self, subject: Subject, tmp_path: Path) -> None:
+        """Older savers write the tied head as well."""
         reference, whole, tied = _tied(subject)
 
         def copied(tensors: Tensors) -> Tensors:
@@ -89,6 +95,7 @@ class CheckpointTests:
         assert not differences(outputs_of(model, expected.inputs), expected, 1e-4)
 
     def test_tied_with_another_head_is_refused(self, subject: Subject, tmp_path: Path) -> None:
+        """A head that is not the embedding, under a config that ties the two."""
         reference, whole, tied = _tied(subject)
 
         def another(tensors: Tensors) -> Tensors:
@@ -98,6 +105,7 @@ class CheckpointTests:
             subject.load(rewritten(reference, tmp_path, another))
 
     def test_untied_without_a_head_is_refused(self, subject: Subject, tmp_path: Path) -> None:
+        """Nothing is tied in silence."""
         reference, _, tied = _tied(subject)
         with pytest.raises(WeightError) as caught:
             subject.load(rewritten(reference, tmp_path, lambda tensors: tensors, **{TIE: False}))
@@ -108,7 +116,7 @@ class CheckpointTests:
 def _tied(subject: Subject) -> tuple[Reference, dict[str, str], dict[str, str]]:
     """A tied reference, the tensors' full names by weight, and the ties that the map declares for it."""
     subject.needs(f"field {TIE}", TIE in subject.config_class.checks())
-    weight_map = subject.weight_map(**{TIE: True})
+    weight_map = subject.weight_map({TIE: True})
     whole = {weight.name: weight_map.prefix * (not weight.head) + weight.name for weight in weight_map.weights}
     tied = {weight.name: weight.tied_to for weight in weight_map.weights if weight.tied_to}
     assert tied, f"{TIE} = true, and the weight map of {subject.task()} ties nothing"

@@ -17,14 +17,15 @@ class ConfigFieldTests:
     """Numbers of each variant."""
 
     def test_every_field_has_a_variant(self, subject: Subject) -> None:
+        """No field is left out in silence."""
         covered = {key for variant in subject.variants.values() for key in variant.changes}
         covered |= subject.refused_fields | {*UNVARIED, *subject.tests.unvaried}
         if "rope_parameters" in covered:  # the older spellings are read in a test of their own
             covered |= {"rope_theta", "rope_scaling"}
         open_fields = sorted({*subject.config_class.checks(), *subject.config_class.spelled_keys} - covered)
         assert not open_fields, (
-            f"no variant changes {', '.join(open_fields)}: add one to `variants`, or to `refused`, or say in `unvaried` "
-            "why no test can see it"
+            f"no variant changes {', '.join(open_fields)}: add one to `variants`, or to `refused`, or say in "
+            "`unvaried` why no test can see it"
         )
         known = {*subject.config_class.checks(), *subject.config_class.spelled_keys}
         unknown = sorted(set(subject.tests.unvaried) - known)
@@ -32,6 +33,7 @@ class ConfigFieldTests:
 
     @pytest.mark.backend
     def test_variant(self, variant: str, subject: Subject) -> None:
+        """The outputs are transformers', in float32, to 1e-4 of their scale."""
         chosen = subject.variants[variant]
         reference = subject.reference(chosen.architecture, chosen.changes)
         about = f"variant {variant!r} ({said(chosen.changes)})"
@@ -44,6 +46,7 @@ class ConfigFieldTests:
         subject.assert_equals_reference(model, reference, about=about)
 
     def test_variant_has_an_effect(self, variant: str, subject: Subject) -> None:
+        """Without each of the changes, transformers' outputs are others: else the test sees nothing."""
         chosen = subject.variants[variant]
         reference = subject.reference(chosen.architecture, chosen.changes)
         for key in chosen.changes:
@@ -60,13 +63,15 @@ class ConfigFieldTests:
             assert not differ or not chosen.same, f"variant {variant!r} says {chosen.same!r}, but outputs differ"
 
     def test_refusal(self, refusal: str, subject: Subject) -> None:
+        """What cannot be honoured is refused, and named."""
         changes = subject.tests.refused[refusal]
         try:
-            subject.config_class.from_hf(subject.raw(**changes))
+            subject.config_class.from_hf(subject.raw(changes))
         except ConfigError as error:
-            assert named(changes, str(error)), f"the refusal of {said(changes)} does not name it: {error}"
+            message = str(error)
         else:
             pytest.fail(f"{said(changes)} is accepted, and had to be refused", pytrace=False)
+        assert named(changes, message), f"the refusal of {said(changes)} does not name it: {message}"
 
 
 def outputs(reference: Any) -> dict[str, np.ndarray]:

@@ -38,11 +38,13 @@ class ConfigKeyTests:
 
     @pytest.mark.reference
     def test_every_field_of_transformers_config_is_in_a_table(self, subject: Subject) -> None:
+        """Fields and attributes of the config class, bases included."""
         config_class = _config_class(subject)
         _assert_known(subject, config_names(config_class), config_class.__name__)
 
     @pytest.mark.reference
     def test_every_generation_setting_is_in_a_table(self, subject: Subject) -> None:
+        """Settings that transformers takes from config.json where it has no generation_config.json."""
         # transformers reads them from config.json where generation_config.json is missing
         import transformers
 
@@ -50,6 +52,7 @@ class ConfigKeyTests:
 
     @pytest.mark.reference
     def test_every_key_that_transformers_code_reads_is_in_a_table(self, subject: Subject) -> None:
+        """Keys that its code asks a config for, though no class declares them."""
         import transformers
 
         models = {getattr(transformers, name).__module__ for name in subject.architectures}
@@ -61,6 +64,7 @@ class ConfigKeyTests:
 
     @pytest.mark.reference
     def test_tables_were_checked_against_the_installed_transformers(self, subject: Subject) -> None:
+        """The version that the tables name is the one they are compared with here."""
         import transformers
 
         checked = subject.config_class.checked_against
@@ -79,8 +83,8 @@ def _config_class(subject: Subject) -> Any:
 def _assert_known(subject: Subject, names: set[str], where: str) -> None:
     unknown = names - subject.config_class.known_keys() - BOOKKEEPING - set(subject.tests.own_keys)
     assert not unknown, (
-        f"{where} of transformers reads {', '.join(sorted(unknown))}, which no table of the config class mentions: make "
-        "it a field, or put it into `inert_keys` or `rules`; if no file can set it, into `own_keys` of the test"
+        f"{where} of transformers reads {', '.join(sorted(unknown))}, which no table of the config class mentions: "
+        "make it a field, or put it into `inert_keys` or `rules`; if no file can set it, into `own_keys` of the test"
     )
 
 

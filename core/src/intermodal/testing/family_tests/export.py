@@ -15,6 +15,7 @@ class ExportTests:
 
     @pytest.mark.backend
     def test_export_of_architecture_is_bit_for_bit(self, architecture: str, subject: Subject, tmp_path: Path) -> None:
+        """The tensors of `save_pretrained` are those that were loaded."""
         reference = subject.reference(architecture)
         subject.load(reference).save_pretrained(tmp_path / "written")
         assert_same_bits(tmp_path / "written", reference.checkpoint)
@@ -22,6 +23,7 @@ class ExportTests:
     @pytest.mark.backend
     @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
     def test_stored_dtype_is_kept(self, dtype: str, subject: Subject, tmp_path: Path) -> None:
+        """Narrow weights stay narrow, in the model and when written in shards."""
         reference = subject.reference(dtype=dtype)
         model = subject.load(reference)
         stored = {name: str(v.dtype) for part in model.parts() for name, v in part.by_name.items()}
@@ -34,6 +36,7 @@ class ExportTests:
 
     @pytest.mark.reference
     def test_transformers_loads_the_export(self, architecture: str, subject: Subject, tmp_path: Path) -> None:
+        """No key is missing, unexpected or of another shape."""
         import transformers
 
         subject.load(subject.reference(architecture)).save_pretrained(tmp_path / "written")

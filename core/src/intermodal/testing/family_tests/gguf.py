@@ -24,12 +24,14 @@ class GGUFTests:
 
     @pytest.mark.backend
     def test_gguf_file(self, gguf_variant: str, subject: Subject, tmp_path: Path) -> None:
+        """The outputs of a file written under the map's GGUF names."""
         changes = subject.tests.gguf_variants[gguf_variant]
         reference = subject.reference(None, changes)
         model = subject.load(written(subject, reference, tmp_path))
         subject.assert_equals_reference(model, reference, about=f"GGUF, {said(changes)}")
 
     def test_gguf_names_are_llama_cpps(self, subject: Subject) -> None:
+        """The names in the map are those of llama.cpp's converter."""
         import gguf
 
         subject.needs("GGUF", DIALECT in subject.family.dialects)
@@ -50,6 +52,7 @@ class GGUFTests:
 
     @pytest.mark.reference
     def test_transformers_reads_the_gguf_file_alike(self, subject: Subject, tmp_path: Path) -> None:
+        """The values in that file mean the same to transformers."""
         # The file was written with the aliases that are tested: only another reader tells whether they are right.
         import transformers
         from transformers.integrations.ggml import GGUF_CONFIG_MAPPING

@@ -15,6 +15,7 @@ class MetadataTests:
     """The declaration and the metadata of the distribution."""
 
     def test_entry_points_are_the_model_types(self, subject: Subject) -> None:
+        """What the distribution claims is what the families declare."""
         from intermodal.catalog import FAMILIES
 
         entry_points = {entry.name for entry in subject.distribution.entry_points if entry.group == FAMILIES}
@@ -28,6 +29,7 @@ class MetadataTests:
         assert not extra, f"entry points {sorted(extra)} are no model_type of {[family.name for family in families]}"
 
     def test_importing_the_plugin_is_light(self, subject: Subject) -> None:
+        """Listing plugins pulls in no framework, nor numpy."""
         from intermodal.catalog import FAMILIES
 
         modules = {entry.value for entry in subject.distribution.entry_points if entry.group == FAMILIES}
@@ -37,10 +39,12 @@ class MetadataTests:
         assert not done.stdout.split(), f"importing {', '.join(modules)} pulls in {done.stdout.split()}"
 
     def test_dotted_strings_resolve(self, subject: Subject) -> None:
+        """Each names something, of the right kind."""
         wrong = list(_unresolved(subject))
         assert not wrong, "\n".join(wrong)
 
     def test_every_task_has_a_class(self, subject: Subject) -> None:
+        """Each architecture's task is one that there is."""
         from intermodal.tasks import task_class
 
         assert subject.architectures, "a family without architectures reads no checkpoint"
@@ -48,17 +52,20 @@ class MetadataTests:
             assert task_class(subject.family, task).task == task
 
     def test_what_is_refused_is_not_read_and_has_a_reason(self, subject: Subject) -> None:
+        """The messages for what looks near and differs."""
         both = set(subject.family.refused) & {*subject.family.architectures, *subject.family.model_types}
         assert not both, f"{sorted(both)} are both read and refused"
         silent = [name for name, reason in subject.family.refused.items() if not reason.strip()]
         assert not silent, f"{silent} are refused without a reason"
 
     def test_api_version_is_the_running_one(self, subject: Subject) -> None:
+        """It was tested with this contract."""
         from intermodal.families import API_VERSION
 
         assert subject.family.api == API_VERSION, "set Family.api to the version it was tested with"
 
     def test_requirement_on_core_is_bounded(self, subject: Subject) -> None:
+        """Neither too old a core nor one that may break it is taken."""
         from packaging.requirements import Requirement
 
         required = [Requirement(line) for line in subject.distribution.requires or ()]
@@ -69,6 +76,7 @@ class MetadataTests:
         assert bounded, f"{on_core[0]}: give the oldest version that works, and stay below the next that may break it"
 
     def test_metadata_is_complete(self, subject: Subject) -> None:
+        """Name, version, summary, Python and license are stated."""
         about = subject.distribution.metadata
         for field in ("Name", "Version", "Summary", "Requires-Python"):
             assert about[field], f"the distribution has no {field}"

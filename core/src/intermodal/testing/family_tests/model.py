@@ -24,6 +24,7 @@ class ModelTests:
 
     @pytest.mark.backend
     def test_architecture(self, architecture: str, subject: Subject) -> None:
+        """Each declared architecture, without padding and with it on the right."""
         reference = subject.reference(architecture)
         model = subject.load(reference)
         assert model.task == subject.task(architecture)
@@ -32,11 +33,13 @@ class ModelTests:
 
     @pytest.mark.backend
     def test_padding_on_the_left(self, subject: Subject) -> None:
+        """Padding before the text."""
         reference = subject.reference()
         subject.assert_equals_reference(subject.load(reference), reference, "left", about="padding on the left")
 
     @pytest.mark.backend
     def test_rows_of_a_batch_are_computed_apart(self, subject: Subject) -> None:
+        """A sequence is not changed by the one beside it."""
         model = subject.load(subject.reference())
         inputs = subject.tests.inputs(subject.task())
         together = outputs_of(model, inputs)
@@ -47,6 +50,7 @@ class ModelTests:
 
     @pytest.mark.backend
     def test_longer_than_the_window(self, subject: Subject) -> None:
+        """Sequences of five times the window."""
         subject.needs("window", WINDOW in subject.config_class.checks())
         reference = subject.reference(None, {WINDOW: 8})
         model = subject.load(reference)
@@ -56,6 +60,7 @@ class ModelTests:
     @pytest.mark.backend
     @pytest.mark.parametrize("case", ["plain", "left"])
     def test_cached_steps_are_the_whole(self, case: str, subject: Subject) -> None:
+        """Logits of every position, one token at a time."""
         subject.needs("text generation", GENERATION in subject.family.architectures.values())
         windowed = WINDOW in subject.config_class.checks()
         architecture = next(a for a in subject.architectures if subject.task(a) == GENERATION)
@@ -68,12 +73,13 @@ class ModelTests:
     @pytest.mark.backend
     @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
     def test_keras_file(self, dtype: str, subject: Subject, tmp_path: Path) -> None:
+        """Saved and loaded by Keras: same outputs, bit for bit, same dtypes."""
         import keras
 
         model = subject.load(subject.reference(dtype=None if dtype == "float32" else dtype))
         inputs = subject.tests.inputs(subject.task())
         model.save(tmp_path / "model.keras")
-        again = keras.models.load_model(tmp_path / "model.keras")
+        again: Any = keras.models.load_model(tmp_path / "model.keras")
         assert [str(v.dtype) for v in again.variables] == [str(v.dtype) for v in model.variables]
         expected = outputs_of(model, inputs)
         for name, values in outputs_of(again, inputs).items():
@@ -81,6 +87,7 @@ class ModelTests:
 
     @pytest.mark.backend
     def test_symbolic_call_tells_the_shapes(self, architecture: str, subject: Subject) -> None:
+        """Keras is told the shapes that come out."""
         import keras
 
         model = subject.load(subject.reference(architecture))

@@ -20,6 +20,7 @@ class PackageTests:
     """The source files and the README of the distribution."""
 
     def test_imports_nothing_of_intermodal_but_the_api(self, subject: Subject) -> None:
+        """The package uses the stable contract alone."""
         foreign = [
             f"{path}:{line}: {module}"
             for path in package_files(subject)
@@ -29,6 +30,7 @@ class PackageTests:
         assert not foreign, f"only {CONTRACT} is stable; these imports may break:\n" + "\n".join(foreign)
 
     def test_names_it_imports_are_in_the_api(self, subject: Subject) -> None:
+        """Every name that it imports is listed there."""
         from intermodal import api
 
         missing = [
@@ -42,6 +44,7 @@ class PackageTests:
         assert not missing, f"{CONTRACT} does not offer:\n" + "\n".join(missing)
 
     def test_readme_has_a_support_table(self, subject: Subject) -> None:
+        """The README says what becomes of each architecture."""
         rows = [line for line in readme(subject).splitlines() if line.strip().startswith("|")]
         assert any(re.fullmatch(r"[\s|:-]+", row) for row in rows), (
             'the README has no table of what is supported (is it named in pyproject.toml, as "readme"?)'
@@ -57,8 +60,7 @@ def readme(subject: Subject) -> str:
     if origin.get("dir_info", {}).get("editable"):
         path = Path(url2pathname(urlsplit(origin["url"]).path)) / "README.md"
         return path.read_text(encoding="utf-8") if path.exists() else ""
-    about = subject.distribution.metadata
-    return str(about.get_payload() or about["Description"] or "")
+    return str(subject.distribution.metadata.json.get("description", ""))
 
 
 def package_files(subject: Subject) -> list[Path]:

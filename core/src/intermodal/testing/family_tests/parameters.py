@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
+from intermodal.errors import IntermodalError
 from intermodal.testing.family_tests.subject import Subject
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ _VALUES: dict[str, Callable[[Subject], Iterable[str]]] = {
 def parameters(tests: type[FamilyTests], arguments: Iterable[str]) -> dict[str, list[str]]:
     """For each argument of a test that the kit knows: the values to repeat it for.
 
-    A name that the plugin declares and does not have gives no values; the metadata tests say what is wrong with it.
+    A family that cannot be used gives no values, so that its tests are collected and can say what is wrong with it.
     """
     subject = Subject(tests)
     found: dict[str, list[str]] = {}
@@ -31,6 +32,6 @@ def parameters(tests: type[FamilyTests], arguments: Iterable[str]) -> dict[str, 
         if argument in _VALUES:
             try:
                 found[argument] = list(_VALUES[argument](subject))
-            except (ImportError, AttributeError):
+            except (ImportError, AttributeError, IntermodalError):
                 found[argument] = []
     return found

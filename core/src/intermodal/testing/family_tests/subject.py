@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from intermodal.weights.map import WeightMap
 
 TOLERANCE = 1e-4
-"""Share of the largest expected value by which float32 results may differ: rounding gives 4e-6, a wrong formula more."""
+"""Share of the largest expected value by which float32 results may differ; rounding comes to 4e-6."""
 
 GENERATION = "text-generation"
 
@@ -77,12 +77,12 @@ class Subject:
         """The task of an architecture."""
         return self.family.architectures[architecture or self.architectures[0]]
 
-    def weight_map(self, task: str | None = None, **changes: Any) -> WeightMap:
+    def weight_map(self, changes: Mapping[str, Any] | None = None) -> WeightMap:
         """The weight map of the tiny model, with some fields changed."""
         from intermodal.plugins import manager
 
-        config, _ = self.config_class.from_hf(self.raw(**changes))
-        return manager().weight_map(self.owner, config, task or self.task())
+        config, _ = self.config_class.from_hf(self.raw(changes))
+        return manager().weight_map(self.owner, config, self.task())
 
     def needs(self, capability: str, there: bool) -> None:
         """Skip a test of what the family does not have."""
@@ -91,9 +91,9 @@ class Subject:
 
     # --- what the test class says ------------------------------------------------------------------------------------
 
-    def raw(self, **changes: Any) -> dict[str, Any]:
+    def raw(self, changes: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """A config.json of the tiny model, as short as it can be."""
-        return {"model_type": self.config_class.model_types[0], **merged(self.tests.tiny, changes)}
+        return {"model_type": self.config_class.model_types[0], **merged(self.tests.tiny, changes or {})}
 
     @functools.cached_property
     def variants(self) -> dict[str, Variant]:

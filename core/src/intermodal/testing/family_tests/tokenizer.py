@@ -29,6 +29,7 @@ class TokenizerTests:
     """A tokenizer folder that the author gives."""
 
     def test_ids_are_those_of_tokenizers(self, subject: Subject, tmp_path: Path) -> None:
+        """Ids of texts that tokenizers tend to differ in."""
         import tokenizers
 
         subject.needs("tokenizer folder to compare", subject.tests.tokenizer is not None)

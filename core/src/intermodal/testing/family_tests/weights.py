@@ -1,4 +1,4 @@
-"""Kit: every element of a checkpoint has one place in the model, and every element of the model one in the checkpoint."""
+"""Kit: every element of a checkpoint has one place in the model, and the other way round."""
 
 from __future__ import annotations
 
@@ -21,11 +21,13 @@ class WeightTests:
     """The weight map against the tensors that transformers saves. Nothing is computed, only headers are read."""
 
     def test_every_element_has_one_place(self, architecture: str, subject: Subject) -> None:
+        """Each element of the files fills one of the model, and each of the model is filled once."""
         examined = examine_reference(subject, architecture)
         wrong = [*_places_in_checkpoint(examined), *_places_in_model(examined)]
         assert not wrong, "\n".join(wrong)
 
     def test_transforms_have_exact_inverses(self, architecture: str, subject: Subject) -> None:
+        """What a transform does on loading, it undoes on export; shapes are as it declares."""
         random = np.random.default_rng(0)
         for weight in examine_reference(subject, architecture).weight_map.weights:
             for dialect, alias in weight.aliases.items():
@@ -38,11 +40,13 @@ class WeightTests:
                 np.testing.assert_allclose(alias.transform.load(stored), values, rtol=1e-6, atol=1e-6, err_msg=about)
 
     def test_every_missing_tensor_is_named(self, architecture: str, subject: Subject) -> None:
+        """Each tensor taken out in turn."""
         examined = examine_reference(subject, architecture)
-        for name, message in _refusals(examined, {name: None for name in _read(examined)}):
-            assert message and name in message, f"{name} is taken out of the checkpoint, and nothing is said: {message}"
+        for name, message in _refusals(examined, dict.fromkeys(_read(examined))):
+            assert name in message, f"{name} is taken out of the checkpoint, and nothing is said: {message}"
 
     def test_every_misshapen_tensor_is_named(self, architecture: str, subject: Subject) -> None:
+        """Each tensor with a row too many in turn."""
         examined = examine_reference(subject, architecture)
         changed = {
             name: dataclasses.replace(info, shape=(info.shape[0] + 1, *info.shape[1:]))
@@ -50,16 +54,18 @@ class WeightTests:
             if name in _read(examined) and info.shape
         }
         for name, message in _refusals(examined, changed):
-            assert message and name in message, f"{name} has a row too many, and nothing is said: {message}"
+            assert name in message, f"{name} has a row too many, and nothing is said: {message}"
 
     def test_unexpected_tensors_are_named(self, architecture: str, subject: Subject) -> None:
+        """A tensor too many."""
         examined = examine_reference(subject, architecture)
         known = next(iter(_read(examined).values()))
         extra = {name: dataclasses.replace(known, name=name) for name in ("surplus.weight", f"{known.name}.surplus")}
         for name, message in _refusals(examined, extra):
-            assert message and name in message, f"{name} is in the checkpoint besides, and nothing is said: {message}"
+            assert name in message, f"{name} is in the checkpoint besides, and nothing is said: {message}"
 
     def test_what_is_ignored_has_a_reason_and_is_no_weight(self, architecture: str, subject: Subject) -> None:
+        """No weight is among what a map leaves alone."""
         examined = examine_reference(subject, architecture)
         for rule in examined.weight_map.ignored:
             assert rule.reason.strip(), f"tensors {rule.pattern} are ignored without a reason"
@@ -119,7 +125,7 @@ def _refusals(examined: Examined, changes: Mapping[str, TensorInfo | None]) -> I
         except WeightError as error:
             yield name, str(error)
         else:
-            yield name, ""
+            yield name, "no error"
 
 
 def _plan(examined: Examined, tensors: Mapping[str, TensorInfo]) -> Plan:
