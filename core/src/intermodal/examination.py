@@ -17,7 +17,7 @@ from intermodal.families import Family, resolve
 from intermodal.plugins import manager
 from intermodal.sources import open_repository
 from intermodal.sources.base import Access
-from intermodal.tasks import BACKBONE_TASK
+from intermodal.tasks import BACKBONE_TASK, check_task
 from intermodal.weights.map import HUGGINGFACE, WeightMap
 from intermodal.weights.plan import Plan, make_plan
 
@@ -79,7 +79,9 @@ def examine(
     owner = plugins.family(checkpoint.family_key, override=family)
     raw = raw_config(checkpoint, owner.family)
     warnings: list[str] = []
-    saved = saved_task(raw, owner.family)
+    if task is not None:
+        check_task(owner.family, task)
+    saved = saved_task(raw, owner.family, asked=task)
     wanted = task or saved or _guess_task(raw, checkpoint, owner, warnings)
     typed, report = resolve(owner.family.config).from_hf(raw, strict=strict, overrides=config)
     typed = _labels_of_head(typed, checkpoint, owner, wanted, warnings)
@@ -109,11 +111,11 @@ def raw_config(checkpoint: Checkpoint, family: Family) -> dict[str, Any]:
     return resolve(family.dialects[checkpoint.dialect])(checkpoint)
 
 
-def saved_task(raw: Mapping[str, Any], family: Family) -> str | None:
+def saved_task(raw: Mapping[str, Any], family: Family, *, asked: str | None = None) -> str | None:
     """The task that config.json's `architectures` names, or None where it names none.
 
     Raises:
-        TaskError: it names a class that this family does not have.
+        TaskError: it names a class that this family refuses, or one it does not know and no task was asked for.
     """
     named = raw.get("architectures") or []
     if not isinstance(named, list) or not all(isinstance(name, str) for name in named):
@@ -123,7 +125,7 @@ def saved_task(raw: Mapping[str, Any], family: Family) -> str | None:
             return family.architectures[name]
         if name in family.refused:
             raise TaskError(f"config.json: {name} is not read by {family.name}: {family.refused[name]}")
-    if named:
+    if named and asked is None:
         raise TaskError(
             f"config.json: architectures {named} are not known to {family.name}, which reads: "
             f"{', '.join(family.architectures)}. If the weights fit one of its tasks, name it: load(uri, task=…)."

@@ -39,7 +39,8 @@ def load(
     """Load a checkpoint as a Keras model.
 
     Args:
-        uri: a folder or file, `hf://org/name[@revision][/subfolder]`, or `pkg://package/file`.
+        uri: a folder or file, `hf://org/name[@revision][/subfolder]`, or `pkg://package/file`. A `.keras` file that
+            `model.save` wrote is read as Keras reads it; task, dtype and config are settled in it.
         task: the Hub's name of a task (`"text-generation"`, `"text-classification"`, `"feature-extraction"`, …).
             None: what the checkpoint was saved as. Another than that makes a new head, and says so.
         dtype: what weights are *stored* in: `"auto"` (each as in the checkpoint; block-quantised ones as float32),
@@ -63,6 +64,10 @@ def load(
     """
     check_storage(dtype)
     choose(backend)
+    if str(uri).endswith(".keras"):
+        from intermodal.tasks.restore import load_keras_file
+
+        return load_keras_file(uri, task=task, dtype=dtype, config=config)
     from intermodal.examination import examine
     from intermodal.plugins import manager
     from intermodal.weights.describe import describe

@@ -259,7 +259,8 @@ def test_offline_after_inspecting_says_why(hub):
 def test_opening_imports_nothing_that_computes(tmp_path):
     folder_of(tmp_path, "config.json", "model.safetensors")
     code = (
-        "import sys; from intermodal.checkpoints import open_checkpoint; from intermodal.sources import open_repository\n"
+        "import sys; from intermodal.checkpoints import open_checkpoint\n"
+        "from intermodal.sources import open_repository\n"
         "from intermodal.sources.base import Access\n"
         "assert 'w' in open_checkpoint(open_repository(sys.argv[1], Access())).tensors\n"
         "heavy = {'numpy', 'ml_dtypes', 'keras', 'torch', 'huggingface_hub', 'safetensors'} & set(sys.modules)\n"

@@ -101,7 +101,6 @@ def test_a_config_made_by_hand_is_checked_too() -> None:
         ("transformers_weights", None, "other.safetensors"),
         ("token_classification_bias", True, False),
         ("attribute_map", {}, {"width": "depth"}),
-        ("min_p", None, 0.1),
     ],
 )
 def test_keys_that_matter_for_some_values_are_never_foreign(key: str, harmless: Any, harmful: Any) -> None:
@@ -154,7 +153,7 @@ def test_auto_map_is_reported_and_makes_foreign_keys_doubtful() -> None:
 def test_overrides_replace_keys_and_are_noted() -> None:
     config, report = ToyConfig.from_hf({"act": "relu"}, overrides={"act": "swish", "width": 32})
     assert (config.act, config.width) == ("silu", 32)
-    assert report.overrides == ("width = 32",)
+    assert "width = 32" in report.overrides
     assert "override nothing" in problems({}, overrides={"widht": 32})
     assert config.to_hf()["width"] == 32
 

@@ -3,11 +3,14 @@
 import json
 import math
 import warnings
+from types import SimpleNamespace
 
 import pytest
 from intermodal.errors import GenerationError
 from intermodal.generation.keys import CONSUMED, FOR_SAMPLING, INERT, REFUSED, UNSET_LENGTH, is_neutral
 from intermodal.generation.settings import DEFAULT_NEW_TOKENS, GenerationSettings
+from intermodal.processing.load import read_generation_config
+from intermodal.sources.local import LocalRepository
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
 
 
@@ -82,6 +85,23 @@ def test_without_the_file_config_json_counts(tmp_path, tiny):
     assert (expected.do_sample, expected.temperature, expected.max_new_tokens) == (True, 0.5, 5)
     assert (ours.do_sample, ours.temperature, ours.max_new_tokens) == (True, 0.5, 5)
     assert settings({}, config).do_sample is False
+
+
+@pytest.mark.parametrize("content", ['{\n  "do_sample": true,\n}', "[]", "", "\x00"])
+def test_a_malformed_file_is_left_out_aloud(tmp_path, content):
+    checkpoint = SimpleNamespace(repository=LocalRepository(tmp_path, str(tmp_path)))
+    assert read_generation_config(checkpoint) is None
+    (tmp_path / "generation_config.json").write_text(content)
+    checkpoint = SimpleNamespace(repository=LocalRepository(tmp_path, str(tmp_path)))
+    line = r"generation_config\.json.*line 3" if "do_sample" in content else r"generation_config\.json"
+    with pytest.warns(UserWarning, match=f"{line}.*ignored"):
+        assert read_generation_config(checkpoint) is None
+
+
+def test_a_file_is_read(tmp_path):
+    (tmp_path / "generation_config.json").write_text('{"top_k": 5}')
+    checkpoint = SimpleNamespace(repository=LocalRepository(tmp_path, str(tmp_path)))
+    assert settings(read_generation_config(checkpoint)).top_k == 5
 
 
 # --- accounting ------------------------------------------------------------------------------------------------------
@@ -258,3 +278,5 @@ def test_what_is_written_is_what_was_read_with_all_stop_tokens(tmp_path):
 def test_settings_without_a_file_are_written_where_they_differ():
     assert settings(None, {"bos_token_id": 1, "eos_token_id": 2}).to_hf() == {"bos_token_id": 1, "eos_token_id": 2}
     assert settings(None, {}).to_hf() == {}
+    config = {"num_beams": 4, "top_k": 7, "stop_strings": ["x"]}
+    assert settings(None, config).to_hf() == config

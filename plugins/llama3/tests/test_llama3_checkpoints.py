@@ -6,7 +6,7 @@ import shutil
 import intermodal
 import numpy as np
 import pytest
-from intermodal.errors import ConfigError, IntermodalError, WeightError
+from intermodal.errors import ConfigError, IntermodalError, TaskError, WeightError
 from intermodal.testing.reference import assert_close, make_reference, reference_outputs, save_reference
 from safetensors.numpy import load_file, save_file
 
@@ -87,6 +87,18 @@ def test_config_values_that_cannot_be_honoured_are_refused_by_name(key, value, f
 def test_unknown_model_type(folder):
     with pytest.raises(IntermodalError, match="no_such_model"):
         intermodal.load(rewrite(folder, model_type="no_such_model"))
+
+
+def test_an_unknown_architecture_is_refused_until_a_task_is_named(folder, expected):
+    rewrite(folder, architectures=["OddForCausalLM"])
+    with pytest.raises(TaskError, match="OddForCausalLM"):
+        intermodal.load(folder)
+    assert_close(intermodal.load(folder, "text-generation")(IDS), expected)
+
+
+def test_a_task_that_the_family_lacks_is_refused(folder):
+    with pytest.raises(TaskError, match=r"image-classification.*text-generation"):
+        intermodal.load(folder, "image-classification")
 
 
 def test_another_task_makes_a_new_head_and_says_so(folder):

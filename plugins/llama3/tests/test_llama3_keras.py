@@ -6,7 +6,7 @@ import intermodal
 import keras
 import numpy as np
 import pytest
-from intermodal.errors import WeightError
+from intermodal.errors import CheckpointError, WeightError
 from intermodal.testing.reference import assert_close, make_reference, save_reference
 from keras import ops
 
@@ -62,6 +62,19 @@ def test_training_what_is_stored_as_loaded_leaves_the_file_alone(folder):
     model.fit({"input_ids": IDS}, np.roll(IDS, -1, axis=1), epochs=1, batch_size=4, verbose=0)
     assert not np.array_equal(numpy(ops.cast(model.variables[0].value, "float32")), weights)
     assert digest(folder) == before
+
+
+def test_keras_file(folder, tmp_path):
+    model = intermodal.load(folder)
+    expected = numpy(model(IDS))
+    model.save(tmp_path / "model.keras")
+    again = intermodal.load(tmp_path / "model.keras")
+    np.testing.assert_array_equal(numpy(again(IDS)), expected)
+    with pytest.raises(CheckpointError, match="settles dtype"):
+        intermodal.load(tmp_path / "model.keras", dtype="float16")
+    assert [str(v.dtype) for v in again.variables] == [str(v.dtype) for v in model.variables]
+    assert again.dtype_policy.compute_dtype == model.dtype_policy.compute_dtype
+    assert again.dtype_policy.variable_dtype == model.dtype_policy.variable_dtype
 
 
 def test_lora_trains_only_its_updates_and_is_merged_on_export(folder, tmp_path):

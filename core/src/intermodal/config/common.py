@@ -58,14 +58,16 @@ COMMON_INERT: dict[str, str] = keys_by_reason(
             " ignore_keys_at_rope_validation"
         ),
         "it counts states of layers that are not attention": "number_of_conv_states",
-        # transformers 5 drops these from config.json; 4 moved them to generation_config.json when it saved.
-        "sampling settings are read from generation_config.json": (
+        # They steer generation, not the model: `generation.settings` accounts for them, value by value.
+        "a generation setting: it counts where generation_config.json is absent": (
             "max_length min_length do_sample early_stopping num_beams num_beam_groups diversity_penalty temperature"
             " top_k top_p typical_p repetition_penalty length_penalty no_repeat_ngram_size"
             " encoder_no_repeat_ngram_size bad_words_ids num_return_sequences forced_bos_token_id forced_eos_token_id"
             " remove_invalid_values exponential_decay_length_penalty suppress_tokens begin_suppress_tokens"
             " epsilon_cutoff eta_cutoff encoder_repetition_penalty num_assistant_tokens num_assistant_tokens_schedule"
             " assistant_confidence_threshold assistant_lookbehind target_lookbehind"
+            " max_new_tokens min_new_tokens max_time stop_strings min_p top_h penalty_alpha dola_layers guidance_scale"
+            " sequence_bias token_healing renormalize_logits constraints force_words_ids watermarking_config"
         ),
         "it steers assisted generation, which gives the same text": (
             "is_assistant assistant_early_exit assistant_ensemble_weight max_matching_ngram_size"
@@ -85,15 +87,6 @@ _NULL = one_of(None)
 _UNSET = one_of(None, False, 0, "", [], {})
 _REQUANTIZE = (
     "Take the unquantised original; or, where the method has it, load with dequantize=True in transformers and save"
-)
-_SAMPLING = Rule(
-    _UNSET,
-    "transformers applies it whenever generation_config.json is absent",
-    "Move it to generation_config.json",
-)
-_SAMPLING_KEYS = (
-    "max_new_tokens min_new_tokens max_time stop_strings min_p top_h penalty_alpha dola_layers guidance_scale"
-    " sequence_bias token_healing renormalize_logits constraints force_words_ids watermarking_config"
 )
 _COMPOSITE = Rule(
     _NULL,
@@ -164,5 +157,4 @@ COMMON_RULES: dict[str, Rule] = {
         one_of(None, "default"), "it changes the rotary embedding", "Write the kind as rope_parameters.rope_type"
     ),
     "qk_head_dim": Rule(_NULL, "queries and values then differ in width", "Such attention is not supported"),
-    **dict.fromkeys(_SAMPLING_KEYS.split(), _SAMPLING),
 }

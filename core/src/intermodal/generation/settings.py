@@ -253,7 +253,13 @@ class GenerationSettings:
             return {**self.file, **stops}
         defaults = GenerationSettings()
         own = {name: getattr(self, name) for name in CONSUMED if getattr(self, name) != getattr(defaults, name)}
-        return {**{name: list(value) if isinstance(value, tuple) else value for name, value in own.items()}, **stops}
+        # What config.json asks for and is not implemented would be forgotten once there is a file of its own.
+        asked = {problem.key: problem.value for problem in self.problems}
+        return {
+            **{key: list(value) if isinstance(value, tuple) else value for key, value in own.items()},
+            **stops,
+            **asked,
+        }
 
 
 def _read(account: Account, key: str) -> Any:

@@ -44,10 +44,9 @@ def restore_quantized(model: TaskModel, dtypes: dict[str, str], mode: str) -> No
     """Add blank scales beside int8 variables, before their values are read from a `.keras` file."""
     for part in model.parts():
         for variable in part.declared:
-            name = f"{variable.name}.scale"
-            if name in dtypes:
-                blank = np.zeros((variable.shape[0], 1), np.float32)
-                part.replace_variable(name, to_backend(blank), "float32", trainable=False)
+            if dtypes.get(variable.name) == "int8":
+                blank = to_backend(np.zeros((variable.shape[0], 1), np.float32))
+                part.replace_variable(f"{variable.name}.scale", blank, "float32", trainable=False)
     model.quantization = mode
 
 

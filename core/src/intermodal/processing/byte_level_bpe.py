@@ -57,7 +57,7 @@ def _merges(text: str, origin: str) -> list[tuple[str, str]]:
     for number, line in enumerate(text.split("\n"), start=1):
         if not line or line.startswith("#version"):
             continue
-        left, _, right = line.rstrip("\r").partition(" ")
+        left, _, right = line.partition(" ")
         if not left or not right or " " in right:
             raise TokenizerError(f"{origin}: line {number} of merges.txt is no pair of tokens.")
         merges.append((left, right))

@@ -13,14 +13,14 @@ MAX_TEXT = 4 << 20
 
 
 def read_text(repository: Repository, name: str, limit: int = MAX_TEXT) -> str:
-    """A text file of at most `limit` bytes.
+    """A text file of at most `limit` bytes, its lines apart by a mere line feed.
 
     Raises:
         SourceError: it is larger, or cannot be read.
         TokenizerError: it is not UTF-8.
     """
     try:
-        return repository.read_small(name, limit).decode("utf-8")
+        return repository.read_small(name, limit).decode("utf-8").replace("\r\n", "\n").replace("\r", "\n")
     except UnicodeDecodeError as error:
         raise TokenizerError(f"{name} of {repository.uri} is not UTF-8: {error}.") from error
 

@@ -89,7 +89,8 @@ def _set_normalizer(backend: Tokenizer, model: spm.SentencePieceModel, prefix: b
 
     steps: list[Any] = [normalizers.Precompiled(model.charsmap)] if model.charsmap else []
     if model.remove_extra_whitespaces:
-        steps += [normalizers.Strip(), normalizers.Replace(Regex(" {2,}"), " ")]
+        # Only spaces: the library's Strip would take every other white character too.
+        steps += [normalizers.Replace(Regex(r"\A +| +\z"), ""), normalizers.Replace(Regex(" {2,}"), " ")]
     if prefix and not legacy and not model.remove_extra_whitespaces:
         backend.pre_tokenizer = pre_tokenizers.Metaspace(replacement=SPACE, prepend_scheme="first", split=False)
     else:

@@ -5,6 +5,7 @@ The fields are those of sentencepiece_model.proto of google/sentencepiece; field
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -57,53 +58,50 @@ def parse_sentencepiece(data: bytes, origin: str) -> SentencePieceModel:
             "tokenizer.json: the Hugging Face form of the same model does."
         )
     try:
-        message = list(_fields(data))
-        pieces = [_piece(_bytes(value)) for number, value in message if number == 1]
-        trainer = dict(_fields(b"".join(_bytes(value) for number, value in message if number == 2)))
-        normalizer = dict(_fields(b"".join(_bytes(value) for number, value in message if number == 3)))
-        denormalizer = dict(_fields(b"".join(_bytes(value) for number, value in message if number == 5)))
-    except (ValueError, struct.error) as error:
+        return _model(data)
+    except ValueError as error:
         raise TokenizerError(f"{origin} is not a SentencePiece model: {error}.") from error
+
+
+def _model(data: bytes) -> SentencePieceModel:
+    message = list(_fields(data))
+    pieces = [_piece(_bytes(value)) for number, value in message if number == 1]
     if not 0 < len(pieces) <= MAX_PIECES:
-        raise TokenizerError(f"{origin} has {len(pieces)} pieces, expected 1 to {MAX_PIECES}.")
+        raise ValueError(f"it has {len(pieces)} pieces, expected 1 to {MAX_PIECES}")
+    trainer, normalizer, denormalizer = (
+        dict(_fields(b"".join(_bytes(value) for number, value in message if number == field))) for field in (2, 3, 5)
+    )
+    algorithm = _integer(trainer.get(3, UNIGRAM))
+    unsupported = {
+        "its model type is neither unigram nor BPE": algorithm not in (UNIGRAM, BPE),
+        "it puts whitespace at the end of words (treat_whitespace_as_suffix)": _integer(trainer.get(24, 0)),
+        "it does not escape whitespace (escape_whitespaces)": not _integer(normalizer.get(5, 1)),
+        "it changes the text when decoding (denormalizer_spec)": _bytes(denormalizer.get(2, b"")),
+    }
     return SentencePieceModel(
         pieces=pieces,
-        algorithm=trainer.get(3, UNIGRAM),
-        byte_fallback=bool(trainer.get(35, 0)),
-        unk_id=_signed(trainer.get(40, 0)),
-        bos_id=_signed(trainer.get(41, 1)),
-        eos_id=_signed(trainer.get(42, 2)),
-        pad_id=_signed(trainer.get(43, -1)),
-        charsmap=normalizer.get(2, b""),
-        add_dummy_prefix=bool(normalizer.get(3, 1)),
-        remove_extra_whitespaces=bool(normalizer.get(4, 1)),
-        unsupported=_unsupported(trainer, normalizer, denormalizer),
+        algorithm=algorithm,
+        byte_fallback=bool(_integer(trainer.get(35, 0))),
+        unk_id=_integer(trainer.get(40, 0)),
+        bos_id=_integer(trainer.get(41, 1)),
+        eos_id=_integer(trainer.get(42, 2)),
+        pad_id=_integer(trainer.get(43, -1)),
+        charsmap=_bytes(normalizer.get(2, b"")),
+        add_dummy_prefix=bool(_integer(normalizer.get(3, 1))),
+        remove_extra_whitespaces=bool(_integer(normalizer.get(4, 1))),
+        unsupported=next((reason for reason, found in unsupported.items() if found), None),
     )
 
 
-def _unsupported(trainer: dict[int, Any], normalizer: dict[int, Any], denormalizer: dict[int, Any]) -> str | None:
-    if trainer.get(3, UNIGRAM) not in (UNIGRAM, BPE):
-        return "its model type is neither unigram nor BPE"
-    if trainer.get(24, 0):
-        return "it puts whitespace at the end of words (treat_whitespace_as_suffix)"
-    if not normalizer.get(5, 1):
-        return "it does not escape whitespace (escape_whitespaces)"
-    if denormalizer.get(2, b""):
-        return "it changes the text when decoding (denormalizer_spec)"
-    return None
-
-
 def _piece(data: bytes) -> Piece:
-    text, score, kind = "", 0.0, NORMAL
-    for number, value in _fields(data):
-        if number == 1:
-            text = _bytes(value).decode("utf-8")
-        elif number == 2:
-            score = struct.unpack("<f", value)[0]
-        elif number == 3:
-            kind = value
+    fields = dict(_fields(data))
+    text = _bytes(fields.get(1, b"")).decode("utf-8")
+    score = struct.unpack("<f", _bytes(fields.get(2, bytes(4)))[:4].ljust(4, b"\0"))[0]
+    kind = _integer(fields.get(3, NORMAL))
     if not NORMAL <= kind <= BYTE:
         raise ValueError(f"a piece of the unknown type {kind}")
+    if not math.isfinite(score):
+        raise ValueError(f"the piece {text!r} has the score {score}")
     return Piece(text, score, kind)
 
 
@@ -148,8 +146,10 @@ def _bytes(value: Any) -> bytes:
     return value
 
 
-def _signed(value: Any) -> int:
-    """An int32 from its varint, which has 64 bits when negative."""
+def _integer(value: Any) -> int:
+    """An int32, which takes 64 bits when it is negative."""
+    if not isinstance(value, int):
+        raise ValueError("a message where a number belongs")
     return value - (1 << 64) if value >= 1 << 63 else value
 
 

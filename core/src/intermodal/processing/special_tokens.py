@@ -74,6 +74,8 @@ def read_declared(
         roles, extra = {**roles, **extra}, []
     if not isinstance(extra, list):
         raise TokenizerError(f"extra_special_tokens of {origin}: expected a list or an object.")
+    if not isinstance(decoder, Mapping | None):
+        raise TokenizerError(f"added_tokens_decoder of {origin}: expected an object.")
     declared = Declared(
         roles={role: _token(value, f"{role} of {origin}", special=True) for role, value in roles.items()},
         extra=[_token(value, f"extra_special_tokens of {origin}", special=True) for value in extra],

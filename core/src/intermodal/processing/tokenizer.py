@@ -23,6 +23,10 @@ from intermodal.processing.vocabulary import TokenizerParts, Vocabulary
 
 __all__ = ["Tokenizer", "TokenizerParts"]
 
+# Arguments of transformers' apply_chat_template that are not meant for the template.
+_FOR_THE_CALL = frozenset(("padding", "truncation", "max_length", "return_tensors"))
+_NOT_FOR_TEMPLATES = frozenset(("sanitize_control_tokens", "return_assistant_tokens_mask", "tokenizer_kwargs"))
+
 Ids = list[int]
 Encoded = dict[str, Any]
 
@@ -187,11 +191,13 @@ class Tokenizer(Vocabulary):
         continue_final_message: bool = False,
         tokenize: bool = True,
         chat_template: str | None = None,
+        return_dict: bool = False,
         **variables: Any,
     ) -> Any:
         """Render a conversation with the checkpoint's template, as ids or as text; a list of them for a list.
 
-        Templates write the bos token themselves, so none is added when the text is encoded.
+        Templates write the bos token themselves, so none is added when the text is encoded. A special token that is
+        spelled out in a message becomes that token, as in transformers: remove such text from what strangers wrote.
 
         Args:
             messages: `[{"role": "user", "content": "…"}, …]`.
@@ -201,19 +207,22 @@ class Tokenizer(Vocabulary):
             continue_final_message: leave the last message open instead.
             tokenize: return ids rather than text.
             chat_template: Jinja source, or the name of one of `chat_templates`.
-            variables: more names for the template (`date_string=…`, `enable_thinking=…`).
+            return_dict: return what a call of the tokenizer does, rather than its `input_ids`.
+            variables: `padding`, `truncation`, `max_length` and `return_tensors` as in a call of the tokenizer; any
+                other is a name for the template (`date_string=…`, `enable_thinking=…`).
 
         Raises:
-            TokenizerError: there is no template, or the messages are malformed.
+            TokenizerError: there is no template, or messages or arguments are malformed.
             ChatTemplateError: the template is malformed, refuses the messages, does not end or tries to escape.
         """
         from intermodal.processing.chat import render_chat, select_template
         from intermodal.processing.messages import is_batch
 
-        options: dict[str, Any] = {
-            "add_generation_prompt": add_generation_prompt,
-            "continue_final_message": continue_final_message,
-        }
+        for name in _NOT_FOR_TEMPLATES & variables.keys():
+            if variables.pop(name):
+                raise TokenizerError(f"apply_chat_template does not support {name}.")
+        call = {name: variables.pop(name) for name in _FOR_THE_CALL & variables.keys()}
+        batch = is_batch(messages)
         template = select_template(self.chat_templates, chat_template, with_tools=tools is not None, origin=self.origin)
         texts = [
             render_chat(
@@ -221,14 +230,17 @@ class Tokenizer(Vocabulary):
                 chat,
                 tools=tools,
                 documents=documents,
+                add_generation_prompt=add_generation_prompt,
+                continue_final_message=continue_final_message,
                 special_tokens=self.special_tokens,
                 variables=variables,
-                **options,
             )
-            for chat in (messages if is_batch(messages) else [messages])
+            for chat in (messages if batch else [messages])
         ]
-        results = self(texts, add_special_tokens=False)["input_ids"] if tokenize else texts
-        return results if is_batch(messages) else results[0]
+        if not tokenize:
+            return texts if batch else texts[0]
+        encoded = self(texts if batch else texts[0], add_special_tokens=False, **call)
+        return encoded if return_dict else encoded["input_ids"]
 
     # --- writing it back ---------------------------------------------------------------------------------------------
 

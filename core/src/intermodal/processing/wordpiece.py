@@ -42,7 +42,7 @@ def build_wordpiece(
             raise TokenizerError(
                 f"{origin} belongs to a tokenizer with {key} = {config[key]!r}, which is not supported."
             )
-    lines = text.replace("\r\n", "\n").removesuffix("\n").split("\n")
+    lines = text.removesuffix("\n").split("\n")
     vocabulary = {line.rstrip(): index for index, line in enumerate(lines)}
     roles = {**ROLES, **{role: token for role, token in declared.items() if role in ROLES}}
     missing = [token for role, token in roles.items() if token not in vocabulary and role != "mask_token"]

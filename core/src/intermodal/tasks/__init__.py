@@ -26,15 +26,20 @@ CLASSES = {
 """The Hub's task names, and core's class for each."""
 
 
-def task_class(family: Family, task: str) -> type[TaskModel]:
-    """The class of a task: the family's own, else core's.
+def check_task(family: Family, task: str) -> None:
+    """Check that a family has a task, before anything is fetched for it.
 
     Raises:
-        TaskError: the family has no such task; the message lists those it has.
+        TaskError: it has not; the message lists those it has.
     """
     offered = dict.fromkeys([*family.architectures.values(), *family.task_classes, BACKBONE_TASK])
     if task not in offered:
         raise TaskError(f"{family.name} has no task {task!r}; it has: {', '.join(offered)}.")
+
+
+def task_class(family: Family, task: str) -> type[TaskModel]:
+    """The class of a task: the family's own, else core's. Raises as `check_task`."""
+    check_task(family, task)
     return resolve(family.task_classes.get(task) or CLASSES[task])
 
 

@@ -142,11 +142,14 @@ class TaskModel(keras.Model):
             "family": self.family.model_types[0],
             "task": self.task,
             "config": self.config.to_hf(),
-            "dtypes": {name: str(v.dtype) for part in self.parts() for name, v in part.by_name.items()},
+            "dtypes": {name: kind for name, kind in self._dtypes().items() if kind != self.dtype_policy.variable_dtype},
             "policy": self.dtype_policy.get_config(),
             "adapter": self.adapter,
             "quantization": self.quantization,
         }
+
+    def _dtypes(self) -> dict[str, str]:
+        return {v.name: str(part.by_name[v.name].dtype) for part in self.parts() for v in part.declared}
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> TaskModel:
@@ -156,19 +159,16 @@ class TaskModel(keras.Model):
         return from_saved_config(config)
 
     def save_assets(self, inner_path: str) -> None:
-        """Keep the tokenizer in a `.keras` file."""
-        if self.tokenizer is not None:
-            self.tokenizer.save_pretrained(inner_path)
+        """Keep the tokenizer and the generation settings in a `.keras` file."""
+        from intermodal.tasks.restore import save_assets
+
+        save_assets(self, inner_path)
 
     def load_assets(self, inner_path: str) -> None:
-        """Read the tokenizer of a `.keras` file."""
-        from intermodal.processing.load import tokenizer_from_repository
-        from intermodal.processing.tokenizer import Tokenizer
-        from intermodal.sources import open_repository
-        from intermodal.sources.base import Access
+        """Read the tokenizer and the generation settings of a `.keras` file."""
+        from intermodal.tasks.restore import load_assets
 
-        parts = tokenizer_from_repository(open_repository(inner_path, Access()))
-        self.tokenizer = Tokenizer(parts) if parts else None
+        load_assets(self, inner_path)
 
 
 def _resolve_backbone(family: Family) -> type[Backbone]:

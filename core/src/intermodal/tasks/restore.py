@@ -1,8 +1,13 @@
-"""A blank model from the config in a `.keras` file."""
+"""Models in Keras' own format: a blank model from the config in a `.keras` file, and what lies beside its weights."""
 
 from __future__ import annotations
 
+import json
+from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from intermodal.errors import CheckpointError
 
 if TYPE_CHECKING:
     from intermodal.tasks.base import TaskModel
@@ -39,3 +44,57 @@ def from_saved_config(saved: dict[str, Any]) -> TaskModel:
     if saved["adapter"]:
         restore_lora(model, saved["adapter"])
     return model
+
+
+def load_keras_file(path: str | Path, **arguments: Any) -> TaskModel:
+    """Read a model that `model.save("….keras")` wrote, tokenizer and generation settings included.
+
+    `keras.models.load_model` does the same in a process where the task's class has been imported; this imports it.
+
+    Raises:
+        CheckpointError: there is no such file, it holds a model of something else, or `arguments` of `load` are given
+            that such a file has settled.
+    """
+    import keras
+
+    from intermodal.tasks import CLASSES
+    from intermodal.tasks.base import TaskModel
+
+    settled = [name for name, value in arguments.items() if value not in (None, "auto")]
+    if settled:
+        raise CheckpointError(f"{path} is in Keras' format, which settles {', '.join(settled)}: leave that out.")
+    if not Path(path).is_file():
+        raise CheckpointError(f"There is no file {path}.")
+    for dotted in CLASSES.values():
+        import_module(dotted.partition(":")[0])
+    model = keras.models.load_model(path)
+    if not isinstance(model, TaskModel):
+        raise CheckpointError(
+            f"{path} holds a {type(model).__name__} and no model of intermodal; use keras to load it."
+        )
+    return model
+
+
+def save_assets(model: TaskModel, folder: str) -> None:
+    """Write the tokenizer's files and generation_config.json into `folder`."""
+    if model.tokenizer is not None:
+        model.tokenizer.save_pretrained(folder)
+    if model.generation_settings is not None:
+        content = json.dumps(model.generation_settings.to_hf(), indent=2)
+        (Path(folder) / "generation_config.json").write_text(content, encoding="utf-8")
+
+
+def load_assets(model: TaskModel, folder: str) -> None:
+    """Read what `save_assets` wrote."""
+    from intermodal.generation.settings import GenerationSettings
+    from intermodal.processing.load import tokenizer_from_repository
+    from intermodal.processing.tokenizer import Tokenizer
+    from intermodal.sources import open_repository
+    from intermodal.sources.base import Access
+
+    parts = tokenizer_from_repository(open_repository(folder, Access()))
+    model.tokenizer = Tokenizer(parts) if parts else None
+    settings = Path(folder) / "generation_config.json"
+    if settings.exists():
+        raw = json.loads(settings.read_text(encoding="utf-8"))
+        model.generation_settings = GenerationSettings.from_files(raw, model.config.raw, model.tokenizer)

@@ -109,10 +109,9 @@ class CheckpointSupply:
         plain = len(pieces) == 1 and piece.place is None and piece.alias.part is None
         if keras.backend.backend() != "torch" or not plain or piece.alias.transform is not IDENTITY:
             return None
-        map_tensor = getattr(self._checkpoint, "map_copy_on_write", None)
-        if map_tensor is None or piece.source.dtype != dtype:
+        if piece.source.dtype != dtype:
             return None
-        return map_tensor(piece.source.name)
+        return self._checkpoint.map_copy_on_write(piece.source.name)
 
 
 def read_piece(checkpoint: Checkpoint, piece: Piece, target: np.ndarray) -> None:

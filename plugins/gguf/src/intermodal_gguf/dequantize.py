@@ -16,7 +16,7 @@ CHUNK = 1 << 17
 """Values worked on at once: many enough to outweigh the cost of numpy's calls, few enough for the scratch of a thread
 (below 1 MB) to stay in a second-level cache."""
 
-_TASK = 1 << 20
+_TASK = 1 << 18
 """Values a thread takes at a time."""
 
 Decoder = Callable[[Bytes, Floats], None]

@@ -16,8 +16,6 @@ Words = NDArray[np.uint64]
 Floats = NDArray[np.float32]
 
 _EACH_BYTE = 0x0101010101010101
-_LOOPED = 32
-"""Parts of at least this many values are scaled in a loop each; shorter ones by an array of their repeated scales."""
 
 
 def half(blocks: Bytes, start: int) -> Floats:
@@ -28,7 +26,14 @@ def half(blocks: Bytes, start: int) -> Floats:
 def planes(blocks: Bytes, start: int, stop: int, count: int = 1) -> Words:
     """Bytes `start` to `stop` of each block, cut into `count` planes: (count, blocks, words)."""
     cut = blocks[:, start:stop].reshape(len(blocks), count, -1)
-    return np.ascontiguousarray(cut.transpose(1, 0, 2)).view(np.uint64)
+    return _transposed(cut).view(np.uint64)
+
+
+def _transposed(runs: Bytes) -> Bytes:
+    """Swap the first two axes of (a, b, bytes), contiguously."""
+    # A run of bytes moves as one item, so that the innermost loop is over items.
+    items = runs.view(np.dtype((np.void, runs.shape[2])))[..., 0]
+    return np.ascontiguousarray(items.T).view(np.uint8).reshape(*items.T.shape, -1)
 
 
 def bits(words: Words, start: int, count: int, out: Words | None = None) -> Words:
@@ -56,32 +61,26 @@ def fill(out: Floats, quants: Words, minus: int = 0) -> None:
     signed = quants.view(np.int8)
     if minus:
         np.subtract(signed, np.int8(minus), out=signed)
-    np.copyto(out.reshape(len(out), len(signed), -1), signed.transpose(1, 0, 2))
+    np.copyto(out, _transposed(signed.view(np.uint8)).view(np.int8).reshape(out.shape))
 
 
 def scale(out: Floats, scales: Floats) -> None:
     """Multiply each part of each block by its scale (blocks, parts), in place."""
-    parts, scales = _parts(out, scales)
-    np.multiply(parts, scales, out=parts)
+    np.multiply(out.reshape(-1), _spread(scales, out), out=out.reshape(-1))
 
 
 def shift(out: Floats, offsets: Floats) -> None:
     """Add to each part of each block its offset (blocks, parts), in place."""
-    parts, offsets = _parts(out, offsets)
-    np.add(parts, offsets, out=parts)
+    np.add(out.reshape(-1), _spread(offsets, out), out=out.reshape(-1))
 
 
 def lower(out: Floats, offsets: Floats) -> None:
     """Subtract from each part of each block its offset (blocks, parts), in place."""
-    parts, offsets = _parts(out, offsets)
-    np.subtract(parts, offsets, out=parts)
+    np.subtract(out.reshape(-1), _spread(offsets, out), out=out.reshape(-1))
 
 
-def _parts(out: Floats, of_parts: Floats) -> tuple[Floats, Floats]:
-    size = out.shape[1] // of_parts.shape[1]
-    if size < _LOOPED:
-        return out.reshape(-1), np.repeat(of_parts.reshape(-1), size)
-    return out.reshape(-1, size), of_parts.reshape(-1, 1)
+def _spread(of_parts: Floats, out: Floats) -> Floats:
+    return np.repeat(of_parts.reshape(-1), out.size // of_parts.size)
 
 
 def pair_table(values: Sequence[int]) -> NDArray[np.complex64]:

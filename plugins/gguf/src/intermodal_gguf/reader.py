@@ -25,7 +25,9 @@ class GGUFReader(CheckpointReader):
         """
         if not gguf_files(repository):
             return False
-        return repository.selected is not None or not any(name.endswith(".safetensors") for name in repository.files())
+        return repository.selected is not None or not any(
+            name.endswith(".safetensors") and "/" not in name for name in repository.files()
+        )
 
     def open(self, repository: Repository) -> Checkpoint:
         """Read and check the headers of all parts.

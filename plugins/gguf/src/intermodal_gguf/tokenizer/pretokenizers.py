@@ -76,32 +76,34 @@ class PreTokenizer:
 
 _LLAMA_BPE = PreTokenizer((_LLAMA3,), whole=True, bos=True)
 _PLAIN = PreTokenizer((_GPT2,))
+_COMPOSED = PreTokenizer((_GPT2,), nfc=True)
 _SINGLE_DIGITS = PreTokenizer((r"\p{N}", _GPT2))
 
 PRE_TOKENIZERS: dict[str, PreTokenizer] = {
     # One pattern, digits in threes.
-    **dict.fromkeys(
-        ("llama3", "llama-v3", "llama-bpe", "falcon3", "falcon-h1", "pixtral", "midm-2.0", "lfm2"), _LLAMA_BPE
-    ),
-    **dict.fromkeys(("dbrx", "smaug-bpe", "chatglm-bpe"), PreTokenizer((_LLAMA3,))),
-    "glm4": PreTokenizer((_LLAMA3,), whole=True),
+    **dict.fromkeys(("llama3", "llama-v3", "llama-bpe", "falcon3", "falcon-h1"), _LLAMA_BPE),
+    **dict.fromkeys(("pixtral", "midm-2.0", "lfm2"), _LLAMA_BPE),
+    **dict.fromkeys(("dbrx", "smaug-bpe"), PreTokenizer((_LLAMA3,))),
+    **dict.fromkeys(("gpt-4o", "llama4"), PreTokenizer((_GPT4O,), whole=True)),
     # One pattern, digits one by one.
     "qwen2": PreTokenizer((_QWEN2,), nfc=True),
     "qwen35": PreTokenizer((_QWEN35,), nfc=True),
-    **dict.fromkeys(("deepseek-r1-qwen", "megrez", "hunyuan", "stablelm2"), PreTokenizer((_QWEN2,))),
+    "deepseek-r1-qwen": PreTokenizer((_QWEN2,)),
     "tekken": PreTokenizer((_TEKKEN,), whole=True, bos=True),
-    **dict.fromkeys(("gpt-4o", "llama4"), PreTokenizer((_GPT4O,), whole=True)),
     # GPT-2's pattern, alone or behind one that cuts out each digit.
-    **dict.fromkeys(("gpt-2", "phi-2", "jais", "trillion", "exaone4", "modern-bert", "granite-docling"), _PLAIN),
-    **dict.fromkeys(("mpt", "olmo"), PreTokenizer((_GPT2,), nfc=True)),
-    **dict.fromkeys(("smollm", "starcoder", "refact", "codeshell", "exaone", "minerva-7b"), _SINGLE_DIGITS),
+    **dict.fromkeys(("gpt-2", "phi-2"), _PLAIN),
+    **dict.fromkeys(("mpt", "olmo"), _COMPOSED),
+    **dict.fromkeys(("smollm", "starcoder", "refact"), _SINGLE_DIGITS),
     "command-r": PreTokenizer(_SINGLE_DIGITS.patterns, nfc=True),
     # Several patterns.
     "falcon": PreTokenizer(_FALCON),
     "deepseek-llm": PreTokenizer(_DEEPSEEK_LLM),
     "deepseek-coder": PreTokenizer(_DEEPSEEK_CODER),
-    **dict.fromkeys(("deepseek-v3", "hunyuan-dense"), PreTokenizer(_DEEPSEEK_V3)),
+    "deepseek-v3": PreTokenizer(_DEEPSEEK_V3),
     # What llama.cpp does where its converter was told to go on with a vocabulary it did not know.
     "default": PreTokenizer(_DEFAULT),
 }
-"""Every name that is known. An unknown one is refused: cut wrongly, text gives other ids, and no error."""
+"""Every name that is known; each was checked against the original tokenizer, or against transformers' table.
+
+An unknown one is refused: cut wrongly, text gives other ids, and no error.
+"""

@@ -1,0 +1,70 @@
+"""Prompts of different lengths side by side, in shapes of which there are few.
+
+Rows are padded on the left, so that all of them continue at the same index of the cache. JAX and TensorFlow compile
+every new shape anew, which takes them seconds; so prompts are read in pieces of one size, whatever their length, and
+the cache has one of few sizes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+PIECE = {"cpu": 64, "gpu": 512, "tpu": 512}
+"""Tokens of a prompt that are read at once, by kind of device. A CPU is nearly as fast with so few as with more."""
+
+SMALLEST_CACHE = 256
+
+AHEAD = 1024
+"""New tokens for which the cache has room from the start; whoever allows more may stop before they are reached."""
+
+RUN = 64
+"""Steps that are taken in one call, at most: the width of the buffer that they are written to."""
+
+
+class Batch(NamedTuple):
+    """Prompts as arrays.
+
+    Attributes:
+        ids: (B, T) int32; padding is 0.
+        mask: (B, T) bool, true where there is text.
+        positions: (B, T) int32, counted from each row's first token; 0 on padding.
+    """
+
+    ids: np.ndarray
+    mask: np.ndarray
+    positions: np.ndarray
+
+    @property
+    def padded(self) -> bool:
+        """Whether there is any padding."""
+        return not self.mask.all()
+
+    def seen(self, tokens: int) -> np.ndarray:
+        """(B, tokens) bool: which tokens each prompt holds."""
+        seen = np.zeros((len(self.ids), tokens), bool)
+        rows, columns = np.nonzero(self.mask & (self.ids < tokens))
+        seen[rows, self.ids[rows, columns]] = True
+        return seen
+
+
+def pad_left(prompts: Sequence[Sequence[int]], length: int) -> Batch:
+    """Put prompts at the right end of rows of `length`."""
+    ids, mask = np.zeros((len(prompts), length), np.int32), np.zeros((len(prompts), length), bool)
+    for row, prompt in enumerate(prompts):
+        ids[row, length - len(prompt) :] = prompt
+        mask[row, length - len(prompt) :] = True
+    positions = np.maximum(np.cumsum(mask, axis=1) - 1, 0).astype(np.int32)
+    return Batch(ids, mask, positions)
+
+
+def round_up(length: int, piece: int) -> int:
+    """The next multiple of `piece`."""
+    return -(-length // piece) * piece
+
+
+def cache_bucket(needed: int) -> int:
+    """Room for `needed` tokens: the next power of two."""
+    return max(SMALLEST_CACHE, 1 << (needed - 1).bit_length())

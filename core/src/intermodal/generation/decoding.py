@@ -1,0 +1,117 @@
+"""Generation of a batch, step by step, whatever the backend: read the prompts, then continue them in runs."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from intermodal.generation.batch import AHEAD, RUN, Batch, cache_bucket, pad_left, round_up
+from intermodal.generation.sampling import Controls, Mode, Uniforms
+from intermodal.generation.state import State, grow
+from intermodal.kernels.ops import ops
+
+
+class Decoding:
+    """A batch being generated.
+
+    Args:
+        model: the causal language model.
+        prompts: token ids of each row; none is empty.
+        limits: for each row, how many new tokens it may have; each at least 1.
+        mode, numbers: how tokens are chosen.
+        seed: of what is drawn; None draws another each time.
+
+    Attributes:
+        finished: (B,) bool numpy array, rows that have ended.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        prompts: Sequence[Sequence[int]],
+        limits: Sequence[int],
+        mode: Mode,
+        numbers: Controls,
+        seed: int | None = None,
+    ) -> None:
+        self._loop = loop_of(model)
+        self._weights = self._loop.tensors()
+        self._mode, self._numbers = mode, numbers
+        self._uniforms = Uniforms(seed, len(prompts))
+        longest = max(map(len, prompts))
+        batch = pad_left(prompts, round_up(longest, self._loop.piece) if self._loop.compiled else longest)
+        capacity = cache_bucket(batch.ids.shape[1] + min(max(limits), AHEAD))
+        self._state = self._read(model, batch, np.asarray(limits, np.int32), capacity)
+        self._unseen: np.ndarray | None = _host(self._state.token)[:, None]
+        self._used = batch.ids.shape[1]
+
+    def _read(self, model: Any, batch: Batch, limits: np.ndarray, capacity: int) -> State:
+        loop, (rows, length) = self._loop, batch.ids.shape
+        piece = loop.piece if loop.compiled else length
+        valid = None
+        if loop.compiled or batch.padded:
+            room = np.ones((rows, capacity - length), bool)
+            valid = ops.convert_to_tensor(np.concatenate([batch.mask, room], axis=1))
+        cache, logits = model.backbone.new_cache(rows, capacity), None
+        for start in range(0, length, piece):
+            columns = slice(start, start + piece)
+            logits, cache = loop.read(
+                self._weights, cache, batch.ids[:, columns], batch.positions[:, columns], valid, start
+            )
+        state = State(
+            cache=cache,
+            valid=valid,
+            token=ops.zeros(rows, "int32"),
+            position=ops.convert_to_tensor(batch.positions[:, -1] + 1),
+            finished=ops.zeros(rows, "bool"),
+            left=ops.convert_to_tensor(limits),
+            seen=ops.convert_to_tensor(batch.seen(self._mode.tokens)) if self._mode.penalty else None,
+            offset=np.int32(length) if loop.compiled else length,
+            count=np.int32(0) if loop.compiled else 0,
+        )
+        return loop.settle(state, logits, self._uniforms.draw(1)[:, 0], self._numbers, self._mode)
+
+    @property
+    def finished(self) -> np.ndarray:
+        """(B,) bool: rows that have ended."""
+        return _host(self._state.finished)
+
+    def finish(self, row: int) -> None:
+        """End a row from outside, for a stop string."""
+        ended = self.finished.copy()
+        ended[row] = True
+        self._state = self._state._replace(finished=ops.convert_to_tensor(ended))
+
+    def advance(self, steps: int) -> np.ndarray:
+        """Generate up to `steps` more tokens of each row: (B, taken) int32, with padding after a row's end.
+
+        `taken` is less than `steps` when all rows end; it is 0 when they had.
+        """
+        if self._unseen is not None:  # the token that the prompts' last logits gave
+            ids, self._unseen = self._unseen, None
+            return ids
+        steps = min(steps, RUN)
+        if self._used + steps > self._state.capacity:
+            self._state = grow(self._state, 2 * self._state.capacity)
+        self._state, ids = self._loop.run(
+            self._weights, self._state, self._uniforms.draw(steps), self._numbers, self._mode
+        )
+        self._used += ids.shape[1]
+        return ids
+
+
+def loop_of(model: Any) -> Any:
+    """The model's loop, made at first use and kept on the model, so that what was compiled lives as long as it does."""
+    loop = getattr(model, "_generation_loop", None)
+    if loop is None:
+        module = importlib.import_module(f"intermodal.generation.loop_{keras.backend.backend()}")
+        loop = model._generation_loop = module.Loop(model)
+    return loop
+
+
+def _host(tensor: Any) -> np.ndarray:
+    return np.asarray(ops.convert_to_numpy(tensor))

@@ -1,0 +1,79 @@
+"""The loop in JAX: runs of steps in one `while_loop`, compiled once for each shape.
+
+Weights are arguments, never closed over: a constant would be copied into the executable, and go stale after training.
+The cache is donated, so that it is written in place.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from intermodal.generation.batch import PIECE, RUN
+from intermodal.generation.sampling import Controls, Mode
+from intermodal.generation.state import State, advance_by_one, read, settle
+from intermodal.layers.storage import device_kind
+
+
+class Loop:
+    """Reads and continues prompts with one model; it keeps what was compiled for that model."""
+
+    compiled = True
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+        self.piece = PIECE[device_kind()]
+
+        def read_piece(w: Any, cache: Any, ids: Any, positions: Any, valid: Any, offset: Any) -> tuple[Any, Any]:
+            return read(model, w, cache, ids, positions, valid, offset)
+
+        def run(w: Any, state: State, uniforms: Any, steps: Any, numbers: Controls, mode: Mode) -> Any:
+            return _run(model, w, state, uniforms, steps, numbers, mode)
+
+        self._read = jax.jit(read_piece, donate_argnames=("cache",))
+        self._settle = jax.jit(settle, static_argnames=("mode",))
+        self._run = jax.jit(run, static_argnames=("mode",), donate_argnames=("state",))
+
+    def tensors(self) -> Any:
+        """The model's weights as they are now."""
+        return self.model.tensors()
+
+    def read(self, w: Any, cache: Any, ids: Any, positions: Any, valid: Any, offset: int) -> tuple[Any, Any]:
+        """See `state.read`."""
+        return self._read(w, cache, ids, positions, valid, np.int32(offset))
+
+    def settle(self, state: State, logits: Any, uniform: Any, numbers: Controls, mode: Mode) -> State:
+        """See `state.settle`."""
+        return self._settle(state, logits, uniform, numbers, mode)
+
+    def run(
+        self, w: Any, state: State, uniforms: np.ndarray, numbers: Controls, mode: Mode
+    ) -> tuple[State, np.ndarray]:
+        """Take as many steps as there are uniforms (B, steps), fewer if all rows finish; and their ids (B, taken)."""
+        rows, steps = uniforms.shape
+        padded = np.zeros((rows, RUN), np.float32)
+        padded[:, :steps] = uniforms
+        state, ids, taken = self._run(w, state, padded, np.int32(steps), numbers, mode)
+        return state, np.asarray(ids)[:, : int(taken)]
+
+
+def _run(model: Any, w: Any, state: State, uniforms: Any, steps: Any, numbers: Controls, mode: Mode) -> Any:
+    def going(carry: Any) -> Any:
+        state, _, taken = carry
+        return jnp.logical_and(taken < steps, jnp.logical_not(jnp.all(state.finished)))
+
+    def advance(carry: Any) -> Any:
+        state, ids, taken = carry
+        # Without the barrier XLA moves the widening of narrow weights out of the loop, and keeps a wide copy of them.
+        weights, taken = lax.optimization_barrier((w, taken))
+        uniform = lax.dynamic_index_in_dim(uniforms, taken, axis=1, keepdims=False)
+        state = advance_by_one(model, weights, state, uniform, numbers, mode)
+        ids = lax.dynamic_update_slice(ids, state.token[:, None], (0, taken))
+        return state, ids, taken + 1
+
+    ids = jnp.zeros(uniforms.shape, jnp.int32)
+    return lax.while_loop(going, advance, (state, ids, jnp.int32(0)))

@@ -1,0 +1,99 @@
+"""The loop in TensorFlow: runs of steps in one `while_loop` under XLA, compiled once for each shape.
+
+Weights are arguments. They are read from their variables once a call, which shares their memory; captured variables
+would tie a compiled function to the objects that LoRA and quantisation replace.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from tensorflow.compiler.tf2xla.python import xla  # pyright: ignore[reportMissingImports]
+
+from intermodal.generation.batch import PIECE, RUN
+from intermodal.generation.sampling import Controls, Mode
+from intermodal.generation.state import State, advance_by_one, read, settle
+from intermodal.layers.storage import device_kind
+
+
+class Loop:
+    """Reads and continues prompts with one model; it keeps what was compiled for that model."""
+
+    compiled = True
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+        self.piece = PIECE[device_kind()]
+
+        def read_piece(w: Any, cache: Any, ids: Any, positions: Any, valid: Any, offset: Any) -> tuple[Any, Any]:
+            return read(model, w, cache, ids, positions, valid, offset)
+
+        def run(w: Any, state: State, uniforms: Any, steps: Any, numbers: Controls, mode: Mode) -> Any:
+            return _run(model, w, state, uniforms, steps, numbers, mode)
+
+        self._read = _compiled(read_piece)
+        self._settle = _compiled(settle)
+        self._run = _compiled(run)
+
+    def tensors(self) -> Any:
+        """The model's weights as they are now, as tensors that share the variables' memory."""
+        return _tensors(self.model.tensors())
+
+    def read(self, w: Any, cache: Any, ids: Any, positions: Any, valid: Any, offset: int) -> tuple[Any, Any]:
+        """See `state.read`."""
+        return self._read(w, cache, *_tensors((ids, positions, valid, np.int32(offset))))
+
+    def settle(self, state: State, logits: Any, uniform: Any, numbers: Controls, mode: Mode) -> State:
+        """See `state.settle`."""
+        return self._settle(_tensors(state), logits, _tensors(uniform), _tensors(numbers), mode)
+
+    def run(
+        self, w: Any, state: State, uniforms: np.ndarray, numbers: Controls, mode: Mode
+    ) -> tuple[State, np.ndarray]:
+        """Take as many steps as there are uniforms (B, steps), fewer if all rows finish; and their ids (B, taken)."""
+        rows, steps = uniforms.shape
+        padded = np.zeros((rows, RUN), np.float32)
+        padded[:, :steps] = uniforms
+        arguments = _tensors((state, padded, np.int32(steps), numbers))
+        state, ids, taken = self._run(w, *arguments, mode)
+        return state, ids.numpy()[:, : int(taken)]
+
+
+def _compiled(function: Any) -> Any:
+    return tf.function(function, jit_compile=True, autograph=False)
+
+
+def _leaves(tree: Any) -> list[Any]:
+    return [leaf for leaf in tf.nest.flatten(tree) if leaf is not None]
+
+
+def _rebuild(tree: Any, leaves: Iterable[Any]) -> Any:
+    """The structure of `tree` with other leaves; None, which TensorFlow takes for a leaf, stays."""
+    others = iter(leaves)
+    return tf.nest.map_structure(lambda leaf: None if leaf is None else next(others), tree)
+
+
+def _tensors(tree: Any) -> Any:
+    """Host numbers as tensors: as arguments, Python numbers and numpy arrays would each be compiled anew."""
+    return _rebuild(tree, map(tf.convert_to_tensor, _leaves(tree)))
+
+
+def _run(model: Any, w: Any, state: State, uniforms: Any, steps: Any, numbers: Controls, mode: Mode) -> Any:
+    def going(carry: list[Any], _: Any, taken: Any) -> Any:
+        return tf.logical_and(taken < steps, tf.logical_not(tf.reduce_all(_rebuild(state, carry).finished)))
+
+    def advance(carry: list[Any], ids: Any, taken: Any) -> Any:
+        # Without the barrier XLA moves the widening of narrow weights out of the loop, and keeps a wide copy of them.
+        held: Any = xla.optimization_barrier(*_leaves(w), taken)
+        *leaves, taken = held
+        weights = _rebuild(w, leaves)
+        moved = advance_by_one(model, weights, _rebuild(state, carry), uniforms[:, taken], numbers, mode)
+        ids = xla.dynamic_update_slice(ids, moved.token[:, None], tf.stack([0, taken]))
+        return _leaves(moved), ids, taken + 1
+
+    ids = tf.zeros(uniforms.shape, tf.int32)
+    carry, ids, taken = tf.while_loop(going, advance, (_leaves(state), ids, tf.constant(0)))
+    return _rebuild(state, carry), ids, taken

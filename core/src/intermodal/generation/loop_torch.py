@@ -1,0 +1,53 @@
+"""The loop in PyTorch: eager, in inference mode, with Python integers for offsets and a cache written in place.
+
+Weights that are stored narrower than they are computed in are widened at each use: a widened copy of the model would
+be faster and need up to three times the memory.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from intermodal.generation.sampling import Controls, Mode
+from intermodal.generation.state import State, advance_by_one, read, settle
+from intermodal.kernels.ops import ops
+
+
+class Loop:
+    """Reads and continues prompts with one model. Nothing is compiled, so shapes need no rounding."""
+
+    compiled = False
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+
+    def tensors(self) -> Any:
+        """The model's weights as they are now."""
+        return self.model.tensors()
+
+    @torch.inference_mode()
+    def read(self, w: Any, cache: Any, ids: Any, positions: Any, valid: Any, offset: int) -> tuple[Any, Any]:
+        """See `state.read`."""
+        return read(self.model, w, cache, ops.convert_to_tensor(ids), ops.convert_to_tensor(positions), valid, offset)
+
+    @torch.inference_mode()
+    def settle(self, state: State, logits: Any, uniform: Any, numbers: Controls, mode: Mode) -> State:
+        """See `state.settle`."""
+        return settle(state, logits, ops.convert_to_tensor(uniform), numbers, mode)
+
+    @torch.inference_mode()
+    def run(
+        self, w: Any, state: State, uniforms: np.ndarray, numbers: Controls, mode: Mode
+    ) -> tuple[State, np.ndarray]:
+        """Take as many steps as there are uniforms (B, steps), fewer if all rows finish; and their ids (B, taken)."""
+        columns, taken = ops.convert_to_tensor(uniforms), []
+        for step in range(uniforms.shape[1]):
+            if state.finished.all():
+                break
+            state = advance_by_one(self.model, w, state, columns[:, step], numbers, mode)
+            taken.append(state.token)
+        ids = torch.stack(taken, dim=1).cpu().numpy() if taken else np.zeros((len(uniforms), 0), np.int32)
+        return state, ids

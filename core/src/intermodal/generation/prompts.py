@@ -1,0 +1,120 @@
+"""What users pass as a prompt, brought to one form: a list of token ids for each row."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from intermodal.errors import GenerationError, TokenizerError
+
+EXPECTED = 'a string, a list of strings, or {"input_ids": …, "attention_mask": …}'
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """Prompts as ids.
+
+    Attributes:
+        rows: ids of each prompt, without padding; none is empty.
+        form: what was passed, and so what is returned: one text, several, or ids.
+        given: (B, T) ids as they were passed, padding included; None for text.
+    """
+
+    rows: list[list[int]]
+    form: Literal["text", "texts", "ids"]
+    given: np.ndarray | None = None
+
+
+def read_prompts(prompt: Any, model: Any, bos: int | None) -> Prompts:
+    """Tokenize text, or check ids.
+
+    Args:
+        prompt: see `EXPECTED`. Ids are (B, T) or (T,), lists, arrays or tensors of any library; the mask is 1 for text.
+        model: for its tokenizer and the size of its vocabulary.
+        bos: what an empty prompt begins with, if there is such a token.
+
+    Raises:
+        GenerationError: it is something else, is empty, or holds ids that the model does not know.
+        TokenizerError: it is text, and the checkpoint has no tokenizer.
+    """
+    if isinstance(prompt, str):
+        return Prompts(_encode([prompt], model, bos), "text")
+    if isinstance(prompt, Mapping):
+        return _read_ids(prompt, model.config.vocab_size)
+    if isinstance(prompt, list | tuple) and all(isinstance(text, str) for text in prompt):
+        return Prompts(_encode(list(prompt), model, bos), "texts")
+    raise GenerationError(f"A prompt is {EXPECTED}; got {type(prompt).__name__}.")
+
+
+def require_tokenizer(model: Any) -> Any:
+    """The model's tokenizer.
+
+    Raises:
+        TokenizerError: it has none.
+    """
+    if model.tokenizer is None:
+        raise TokenizerError(
+            'The checkpoint holds no tokenizer, so text cannot be read: pass {"input_ids": …}, or set model.tokenizer.'
+        )
+    return model.tokenizer
+
+
+def _encode(texts: list[str], model: Any, bos: int | None) -> list[list[int]]:
+    tokenizer = require_tokenizer(model)
+    rows = tokenizer(texts)["input_ids"] if texts else []
+    for index, row in enumerate(rows):
+        if not row and bos is None:
+            raise GenerationError(f"Prompt {index} is empty, and the model has no token to begin a text with.")
+        rows[index] = check_ids(row if bos is None else row or [bos], index, model.config.vocab_size)
+    return rows
+
+
+def check_ids(row: list[int], index: int, vocabulary: int) -> list[int]:
+    """The ids of row `index`, if the model's vocabulary of that many tokens has them all.
+
+    Raises:
+        GenerationError: it does not; backends would read past the embedding table, or clip in silence.
+    """
+    outside = [number for number in row if not 0 <= number < vocabulary]
+    if outside:
+        raise GenerationError(
+            f"Prompt {index} holds token {outside[0]}, but the model's vocabulary has ids from 0 to {vocabulary - 1}."
+        )
+    return row
+
+
+def _read_ids(prompt: Mapping[str, Any], vocabulary: int) -> Prompts:
+    unknown = sorted(set(prompt) - {"input_ids", "attention_mask"})
+    if "input_ids" not in prompt or unknown:
+        raise GenerationError(f"A prompt is {EXPECTED}; got a dict with {', '.join(map(str, prompt)) or 'nothing'}.")
+    ids = _integers(prompt["input_ids"], "input_ids")
+    mask = prompt.get("attention_mask")
+    mask = np.ones_like(ids) if mask is None else _integers(mask, "attention_mask")
+    if mask.shape != ids.shape:
+        raise GenerationError(f"attention_mask has shape {mask.shape}, expected that of input_ids, {ids.shape}.")
+    if not np.isin(mask, (0, 1)).all():
+        raise GenerationError("attention_mask holds other values than 0 (padding) and 1 (text).")
+    rows = [row[text.astype(bool)].tolist() for row, text in zip(ids, mask, strict=True)]
+    for index, row in enumerate(rows):
+        if not row:
+            raise GenerationError(f"Row {index} of input_ids is empty or all padding: it needs at least one token.")
+        check_ids(row, index, vocabulary)
+    return Prompts(rows, "ids", ids)
+
+
+def _integers(values: Any, name: str) -> np.ndarray:
+    """(B, T) int64 from a list, array or tensor of any library, (B, T) or (T,)."""
+    detached = getattr(values, "detach", lambda: values)()
+    on_host = getattr(detached, "cpu", lambda: detached)()
+    try:
+        array = np.asarray(on_host)
+    except ValueError:
+        raise GenerationError(f"{name} has rows of different lengths: pad them and pass attention_mask.") from None
+    if array.dtype.kind not in "iub" or array.ndim not in (1, 2):
+        raise GenerationError(
+            f"{name} has shape {array.shape} and dtype {array.dtype}, expected integers of shape (batch, length)."
+        )
+    return np.atleast_2d(array).astype(np.int64)
