@@ -12,6 +12,7 @@ LLAMA31 = {
     "high_freq_factor": 4.0,
     "original_max_position_embeddings": 16,
 }
+WITHOUT_CONTEXT = {key: value for key, value in LLAMA31.items() if not key.startswith("original")}
 YARN = {"rope_type": "yarn", "rope_theta": 1e4, "factor": 4.0, "original_max_position_embeddings": 16}
 
 
@@ -63,9 +64,10 @@ VARIANTS = {
     "rope yarn, all keys": {
         "rope_parameters": {**YARN, "beta_fast": 16.0, "beta_slow": 2.0, "mscale": 0.7, "mscale_all_dim": 0.3}
     },
+    "original context beside": {"rope_parameters": WITHOUT_CONTEXT, "original_max_position_embeddings": 16},
     "context that rope falls back to": {
         "max_position_embeddings": 16,
-        "rope_parameters": {k: v for k, v in LLAMA31.items() if not k.startswith("original")},
+        "rope_parameters": WITHOUT_CONTEXT,
     },
 }
 REFUSED = {
@@ -78,7 +80,6 @@ REFUSED = {
     "quantization_config": {"quantization_config": {"quant_method": "awq"}},
     "is_causal": {"is_causal": False},
 }
-UNVARIED = {"original_max_position_embeddings": "it is read beside rope_scaling, which the older spelling has"}
 GGUF_VARIANTS = {
     "tiny": {},
     "biases": {"attention_bias": True},
@@ -93,6 +94,5 @@ class TestLlama3(FamilyTests):
     tiny = TINY
     variants = VARIANTS
     refused = REFUSED
-    unvaried = UNVARIED
     gguf_metadata = staticmethod(gguf_metadata)
     gguf_variants = GGUF_VARIANTS

@@ -47,8 +47,8 @@ def write_gguf(path: Path, architecture: str, metadata: Mapping[str, Any], tenso
 def gguf_tensors(examined: Examined) -> dict[str, np.ndarray]:
     """A checkpoint's weights under the names, and with the values, that the map's aliases say GGUF has.
 
-    Raises:
-        LookupError: a weight has no alias; it could not be read from GGUF.
+    Weights without an alias are left out: llama.cpp's converter drops some, and reading the file tells whether they
+    are missed.
     """
     from intermodal.weights.supply import read_piece
 
@@ -57,7 +57,7 @@ def gguf_tensors(examined: Examined) -> dict[str, np.ndarray]:
         for piece in pieces:
             alias = piece.weight.aliases.get(DIALECT)
             if alias is None:
-                raise LookupError(f"the weight map has no GGUF name for {piece.weight.name}")
+                continue
             values = np.empty(piece.weight.shape, np.float32)
             read_piece(examined.checkpoint, piece, values)
             start, axis = (alias.part.start, alias.part.axis) if alias.part else (0, 0)

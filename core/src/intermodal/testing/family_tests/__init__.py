@@ -57,6 +57,7 @@ class FamilyTests(
         own_keys: attributes of transformers' config class that no config.json can set, and why.
         gguf_metadata: function `(config) -> dict` of a GGUF file's keys; needed where the family reads GGUF.
         gguf_variants: name → fields to change, each of which is tried as a GGUF file.
+        gguf_architecture: transformers' class that a GGUF file holds; None is the family's first.
         tokenizer: a folder with the files of a tokenizer of this family, tokenizer.json among them.
     """
 
@@ -68,6 +69,7 @@ class FamilyTests(
     own_keys: ClassVar[Mapping[str, str]] = {}
     gguf_metadata: ClassVar[Callable[[Any], dict[str, Any]] | None] = None
     gguf_variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {"tiny": {}}
+    gguf_architecture: ClassVar[str | None] = None
     tokenizer: ClassVar[str | Path | None] = None
 
     @classmethod

@@ -26,7 +26,7 @@ class GGUFTests:
     def test_gguf_file(self, gguf_variant: str, subject: Subject, tmp_path: Path) -> None:
         """The outputs of a file written under the map's GGUF names."""
         changes = subject.tests.gguf_variants[gguf_variant]
-        reference = subject.reference(None, changes)
+        reference = subject.reference(subject.tests.gguf_architecture, changes)
         model = subject.load(written(subject, reference, tmp_path))
         subject.assert_equals_reference(model, reference, about=f"GGUF, {said(changes)}")
 
@@ -36,7 +36,7 @@ class GGUFTests:
 
         subject.needs("GGUF", DIALECT in subject.family.dialects)
         numbers = {name: number for number, name in gguf.MODEL_ARCH_NAMES.items()}
-        weight_map, wrong, compared = subject.weight_map(), [], 0
+        weight_map, wrong, compared = subject.weight_map(None, subject.tests.gguf_architecture), [], 0
         blocks = max([weight.block[1] + 1 for weight in weight_map.weights if weight.block], default=0)
         theirs = gguf.get_tensor_name_map(numbers[_architecture(subject)], blocks)
         for weight in weight_map.weights:
@@ -61,7 +61,7 @@ class GGUFTests:
         architecture = _architecture(subject)
         if architecture not in GGUF_CONFIG_MAPPING:
             pytest.skip(f"transformers {transformers.__version__} reads no GGUF files of {architecture}")
-        reference = subject.reference()
+        reference = subject.reference(subject.tests.gguf_architecture)
         path = written(subject, reference, tmp_path)
         model_class: Any = getattr(transformers, reference.architecture)
         state = model_class.from_pretrained(tmp_path, gguf_file=path.name, dtype="float32").state_dict()

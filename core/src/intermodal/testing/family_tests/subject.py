@@ -77,12 +77,12 @@ class Subject:
         """The task of an architecture."""
         return self.family.architectures[architecture or self.architectures[0]]
 
-    def weight_map(self, changes: Mapping[str, Any] | None = None) -> WeightMap:
+    def weight_map(self, changes: Mapping[str, Any] | None = None, architecture: str | None = None) -> WeightMap:
         """The weight map of the tiny model, with some fields changed."""
         from intermodal.plugins import manager
 
         config, _ = self.config_class.from_hf(self.raw(changes))
-        return manager().weight_map(self.owner, config, self.task())
+        return manager().weight_map(self.owner, config, self.task(architecture))
 
     def needs(self, capability: str, there: bool) -> None:
         """Skip a test of what the family does not have."""
