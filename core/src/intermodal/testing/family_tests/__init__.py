@@ -54,7 +54,7 @@ class FamilyTests(
             that no variant names are tried by the kit.
         refused: name → fields to change, each of which has to raise a ConfigError that names one of them.
         unvaried: fields that need no variant, and why.
-        own_keys: attributes of transformers' config class that no config.json can set, and why.
+        unread_keys: names that transformers' code has, and why none in a config.json of this family reaches it.
         gguf_metadata: function `(config) -> dict` of a GGUF file's keys; needed where the family reads GGUF.
         gguf_variants: name → fields to change, each of which is tried as a GGUF file.
         gguf_architecture: transformers' class that a GGUF file holds; None is the family's first.
@@ -66,7 +66,7 @@ class FamilyTests(
     variants: ClassVar[Mapping[str, Mapping[str, Any] | Variant]] = {}
     refused: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     unvaried: ClassVar[Mapping[str, str]] = {}
-    own_keys: ClassVar[Mapping[str, str]] = {}
+    unread_keys: ClassVar[Mapping[str, str]] = {}
     gguf_metadata: ClassVar[Callable[[Any], dict[str, Any]] | None] = None
     gguf_variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {"tiny": {}}
     gguf_architecture: ClassVar[str | None] = None

@@ -40,8 +40,9 @@ class GGUFTests:
         blocks = max([weight.block[1] + 1 for weight in weight_map.weights if weight.block], default=0)
         theirs = gguf.get_tensor_name_map(numbers[_architecture(subject)], blocks)
         for weight in weight_map.weights:
-            whole = weight_map.prefix * (not weight.head) + weight.name
-            expected = theirs.get_name(whole, try_suffixes=(".weight", ".bias"))
+            leads = ("",) if weight.head else (weight_map.prefix, weight_map.base_prefix)  # its table has one of them
+            names = (theirs.get_name(lead + weight.name, try_suffixes=(".weight", ".bias")) for lead in leads)
+            expected = next(filter(None, names), None)
             if expected is not None and weight.tied_to is None:
                 alias = weight.aliases.get(DIALECT)
                 compared += 1
