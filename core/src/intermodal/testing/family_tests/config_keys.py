@@ -84,7 +84,7 @@ def _assert_known(subject: Subject, names: set[str], where: str) -> None:
     unknown = names - subject.config_class.known_keys() - BOOKKEEPING - set(subject.tests.unread_keys)
     assert not unknown, (
         f"{where} of transformers reads {', '.join(sorted(unknown))}, which no table of the config class mentions: "
-        "make it a field, or put it into `inert_keys` or `rules`; or say in `unread_keys` of the test why it has no effect"
+        "make it a field, put it into `inert_keys` or `rules`, or say in `unread_keys` of the test why it has no effect"
     )
 
 
