@@ -55,7 +55,8 @@ class FamilyTests(
         refused: name → fields to change, each of which has to raise a ConfigError that names one of them.
         unvaried: fields that need no variant, and why.
         unread_keys: names that transformers' code has, and why none in a config.json of this family reaches it.
-        gguf_metadata: function `(config) -> dict` of a GGUF file's keys; needed where the family reads GGUF.
+        gguf_metadata: function `(config) -> dict` of a GGUF file's keys; needed where the family reads GGUF. It gives
+            `general.architecture` too, where the family claims none of its own.
         gguf_variants: name → fields to change, each of which is tried as a GGUF file.
         gguf_architecture: transformers' class that a GGUF file holds; None is the family's first.
         tokenizer: a folder with the files of a tokenizer of this family, tokenizer.json among them.

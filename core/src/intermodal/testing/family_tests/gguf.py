@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     from intermodal.examination import Examined
 
 DIALECT = "gguf"
+ARCHITECTURE = "general.architecture"
 
 
 class GGUFTests:
@@ -38,7 +38,8 @@ class GGUFTests:
         numbers = {name: number for number, name in gguf.MODEL_ARCH_NAMES.items()}
         weight_map, wrong, compared = subject.weight_map(None, subject.tests.gguf_architecture), [], 0
         blocks = max([weight.block[1] + 1 for weight in weight_map.weights if weight.block], default=0)
-        theirs = gguf.get_tensor_name_map(numbers[_architecture(subject)], blocks)
+        config = subject.config_class.from_hf(subject.raw())[0]
+        theirs = gguf.get_tensor_name_map(numbers[_metadata(subject, config)[ARCHITECTURE]], blocks)
         for weight in weight_map.weights:
             leads = ("",) if weight.head else (weight_map.prefix, weight_map.base_prefix)  # its table has one of them
             names = (theirs.get_name(lead + weight.name, try_suffixes=(".weight", ".bias")) for lead in leads)
@@ -59,7 +60,7 @@ class GGUFTests:
         from transformers.integrations.ggml import GGUF_CONFIG_MAPPING
 
         subject.needs("GGUF", DIALECT in subject.family.dialects)
-        architecture = _architecture(subject)
+        architecture = _metadata(subject, subject.config_class.from_hf(subject.raw())[0])[ARCHITECTURE]
         if architecture not in GGUF_CONFIG_MAPPING:
             pytest.skip(f"transformers {transformers.__version__} reads no GGUF files of {architecture}")
         reference = subject.reference(subject.tests.gguf_architecture)
@@ -80,18 +81,19 @@ def written(subject: Subject, reference: Reference, folder: Path) -> Path:
     from intermodal.examination import examine
     from intermodal.testing.gguf_file import gguf_tensors, write_gguf
 
-    describe = subject.tests.gguf_metadata
-    if describe is None:
-        pytest.fail("the family reads GGUF: give the test class a gguf_metadata(config) -> dict of keys", pytrace=False)
     examined: Examined = examine(str(reference.checkpoint), family=subject.tests.family)
-    metadata = describe(examined.config)
-    return write_gguf(folder / "tiny.gguf", _architecture(subject), metadata, gguf_tensors(examined))
+    metadata = _metadata(subject, examined.config)
+    architecture = metadata.pop(ARCHITECTURE)
+    return write_gguf(folder / "tiny.gguf", architecture, metadata, gguf_tensors(examined))
 
 
-def _architecture(subject: Subject) -> str:
-    """The first architecture of GGUF files that the family claims."""
-    keys = [name for name in subject.family.model_types if name.startswith(f"{DIALECT}.")]
-    entry_points = [entry.name for entry in subject.distribution.entry_points if entry.name.startswith(f"{DIALECT}.")]
-    found = re.fullmatch(rf"{DIALECT}\.(.+)", (keys or entry_points or [""])[0])
-    assert found, f"the family reads {DIALECT}, and no entry point {DIALECT}.<architecture> names what"
-    return found[1]
+def _metadata(subject: Subject, config: Any) -> dict[str, Any]:
+    """The author's keys, and the architecture: theirs, else the first that the family claims."""
+    if subject.tests.gguf_metadata is None:
+        pytest.fail("the family reads GGUF: give the test class a gguf_metadata(config) -> dict of keys", pytrace=False)
+    metadata = dict(subject.tests.gguf_metadata(config))
+    claimed = [name for name in subject.family.model_types if name.startswith(f"{DIALECT}.")]
+    if ARCHITECTURE not in metadata:
+        assert claimed, f"the family claims no {DIALECT}.<architecture>: let gguf_metadata give {ARCHITECTURE}"
+        metadata[ARCHITECTURE] = claimed[0].removeprefix(f"{DIALECT}.")
+    return metadata
