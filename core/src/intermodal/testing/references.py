@@ -90,7 +90,7 @@ class References:
             shard_bytes: save it in files of about this size.
 
         Raises:
-            RuntimeError: it is not there, and transformers or torch is not installed.
+            RuntimeError: it is not there, and transformers or torch is not installed, or refuses these fields.
         """
         options = {"dtype": dtype, "shard_bytes": shard_bytes}
         target = self.folder / f"{architecture}-{_key(architecture, fields, inputs, options)}"
@@ -138,12 +138,16 @@ def _make(
 
     try:
         model = make_reference(architecture, json.loads(json.dumps(fields)))
+        save_reference(model, folder / "checkpoint", dtype=dtype, shard_bytes=shard_bytes)
     except ImportError as error:
         raise RuntimeError(
             f"The reference {architecture} has to be made, and needs transformers and torch: pip install transformers "
             "torch. Or give a folder where they were made before: pytest --intermodal-references=FOLDER."
         ) from error
-    save_reference(model, folder / "checkpoint", dtype=dtype, shard_bytes=shard_bytes)
+    except Exception as error:
+        raise RuntimeError(
+            f"transformers cannot make {architecture} of {json.dumps(fields)}: {type(error).__name__}: {error}"
+        ) from error
     if dtype is not None:  # values as stored, computed in float32; .float() would keep the rounding of buffers too
         model = type(model).from_pretrained(folder / "checkpoint", dtype="float32")
     arrays: dict[str, np.ndarray] = {}
