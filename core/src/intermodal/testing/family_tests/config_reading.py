@@ -30,8 +30,13 @@ class ConfigReadingTests:
 
     @pytest.mark.reference
     def test_null_is_what_transformers_makes_of_it(self, key: str, subject: Subject) -> None:
-        """Null is not absent: each key set to it in turn."""
-        _assert_read_alike(subject, {**subject.raw(), key: None}, f"{key} = null", key)
+        """Null is not absent: each key set to it in turn. What transformers 4 took and 5 refuses may be read."""
+        raw = {**subject.raw(), key: None}
+        try:
+            _transformers_reading(subject, raw)
+        except Exception:
+            return
+        _assert_read_alike(subject, raw, f"{key} = null", key)
 
     @pytest.mark.reference
     def test_both_spellings_say_the_same(self, variant: str, subject: Subject) -> None:
