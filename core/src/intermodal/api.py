@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         rope_to_hf,
     )
     from intermodal.config.accounting import ABSENT, Account, Problem, Rule, one_of, refusal
+    from intermodal.config.gguf import GGUF_INERT, GGUF_RULES, GgufKeys, decoder_fields
     from intermodal.layers.backbone import Backbone
     from intermodal.layers.parameters import Tree
     from intermodal.layers.step import Step
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
         head,
         linear,
         norm,
+        renamed,
         repeat,
         split,
     )
@@ -62,6 +64,7 @@ _HOMES = {
         "rope_to_hf",
     ),
     "intermodal.config.accounting": ("ABSENT", "Account", "Problem", "Rule", "one_of", "refusal"),
+    "intermodal.config.gguf": ("GGUF_INERT", "GGUF_RULES", "GgufKeys", "decoder_fields"),
     "intermodal.layers.backbone": ("Backbone",),
     "intermodal.layers.parameters": ("Tree",),
     "intermodal.layers.step": ("Step",),
@@ -78,6 +81,7 @@ _HOMES = {
         "head",
         "linear",
         "norm",
+        "renamed",
         "repeat",
         "split",
     ),
@@ -94,6 +98,8 @@ __all__ = [
     "ABSENT",
     "API_VERSION",
     "FLAT",
+    "GGUF_INERT",
+    "GGUF_RULES",
     "ROPE_KEYS",
     "Access",
     "Account",
@@ -104,6 +110,7 @@ __all__ = [
     "ConfigReport",
     "Deinterleave",
     "Family",
+    "GgufKeys",
     "Identity",
     "Ignored",
     "Metadata",
@@ -122,6 +129,7 @@ __all__ = [
     "Tree",
     "Weight",
     "WeightMap",
+    "decoder_fields",
     "embedding",
     "errors",
     "fields",
@@ -134,6 +142,7 @@ __all__ = [
     "norm",
     "one_of",
     "refusal",
+    "renamed",
     "repeat",
     "rope_from_hf",
     "rope_to_hf",

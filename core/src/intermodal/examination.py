@@ -133,11 +133,15 @@ def saved_task(raw: Mapping[str, Any], family: Family, *, asked: str | None = No
     return None
 
 
-def head_names(owner: LoadedFamily, config: Any) -> dict[str, set[str]]:
-    """For each task of the family, the names of its head's tensors."""
+def head_names(owner: LoadedFamily, config: Any, dialect: str) -> dict[str, set[str]]:
+    """For each task of the family, the names that a dialect has for its head's tensors."""
     plugins = manager()
     return {
-        task: {w.name for w in plugins.weight_map(owner, config, task).weights if w.head}
+        task: {
+            weight.aliases[dialect].name if dialect in weight.aliases else weight.name
+            for weight in plugins.weight_map(owner, config, task).weights
+            if weight.head
+        }
         for task in dict.fromkeys(owner.family.architectures.values())
     }
 
@@ -157,7 +161,7 @@ def plan_for(
     A head of another task is left alone even where the names agree: `score.weight` of a token classifier is no
     sequence classifier.
     """
-    heads = head_names(owner, config)
+    heads = head_names(owner, config, checkpoint.dialect)
     others = set().union(*(names for its_task, names in heads.items() if its_task != task)) - heads.get(task, set())
     tensors = dict(checkpoint.tensors)
     another = saved is not None and saved != task
@@ -177,7 +181,7 @@ def plan_for(
 def _guess_task(raw: Mapping[str, Any], checkpoint: Checkpoint, owner: LoadedFamily, warnings: list[str]) -> str:
     """The task of a config without `architectures`: that whose head the checkpoint holds."""
     typed, _ = resolve(owner.family.config).from_hf(raw, strict=False)
-    for task, names in head_names(owner, typed).items():
+    for task, names in head_names(owner, typed, checkpoint.dialect).items():
         if names and names <= set(checkpoint.tensors):
             warnings.append(f"config.json names no architectures; the tensors {sorted(names)} say {task}.")
             return task
