@@ -12,10 +12,21 @@ from intermodal.families import API_VERSION, Family
 from intermodal.hookspecs import hookimpl
 
 if TYPE_CHECKING:
-    from intermodal import kernels
+    from intermodal import errors, kernels
     from intermodal.checkpoints.base import Checkpoint, CheckpointReader, TensorInfo
     from intermodal.checkpoints.metadata import Metadata
-    from intermodal.config import ConfigReport, ModelConfig, RopeParameters, inverse_frequencies
+    from intermodal.config import (
+        FLAT,
+        ROPE_KEYS,
+        ConfigReport,
+        ModelConfig,
+        RopeParameters,
+        fields,
+        inverse_frequencies,
+        rope_from_hf,
+        rope_to_hf,
+    )
+    from intermodal.config.accounting import ABSENT, Account, Problem, Rule, one_of, refusal
     from intermodal.config.gguf import GGUF_INERT, GGUF_RULES, GgufKeys, decoder_fields
     from intermodal.errors import InputError
     from intermodal.layers.backbone import Backbone
@@ -44,7 +55,17 @@ if TYPE_CHECKING:
 _HOMES = {
     "intermodal.checkpoints.base": ("Checkpoint", "CheckpointReader", "TensorInfo"),
     "intermodal.checkpoints.metadata": ("Metadata",),
-    "intermodal.config": ("ConfigReport", "ModelConfig", "RopeParameters", "inverse_frequencies"),
+    "intermodal.config": (
+        "FLAT",
+        "ROPE_KEYS",
+        "ConfigReport",
+        "ModelConfig",
+        "RopeParameters",
+        "inverse_frequencies",
+        "rope_from_hf",
+        "rope_to_hf",
+    ),
+    "intermodal.config.accounting": ("ABSENT", "Account", "Problem", "Rule", "one_of", "refusal"),
     "intermodal.config.gguf": ("GGUF_INERT", "GGUF_RULES", "GgufKeys", "decoder_fields"),
     "intermodal.errors": ("InputError",),
     "intermodal.layers.backbone": ("Backbone",),
@@ -70,13 +91,22 @@ _HOMES = {
     ),
     "intermodal.weights.transforms": ("Deinterleave", "Identity", "Permute", "Transform"),
 }
+_NAMESPACES = {
+    "errors": "intermodal.errors",
+    "fields": "intermodal.config.fields",
+    "kernels": "intermodal.kernels",
+}
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "ABSENT",
     "API_VERSION",
+    "FLAT",
     "GGUF_INERT",
     "GGUF_RULES",
+    "ROPE_KEYS",
     "Access",
+    "Account",
     "Alias",
     "Backbone",
     "Checkpoint",
@@ -92,8 +122,10 @@ __all__ = [
     "ModelConfig",
     "Part",
     "Permute",
+    "Problem",
     "Repository",
     "RopeParameters",
+    "Rule",
     "SentenceEmbedding",
     "Source",
     "Step",
@@ -105,6 +137,8 @@ __all__ = [
     "WeightMap",
     "decoder_fields",
     "embedding",
+    "errors",
+    "fields",
     "fuse",
     "head",
     "hookimpl",
@@ -112,15 +146,19 @@ __all__ = [
     "kernels",
     "linear",
     "norm",
+    "one_of",
+    "refusal",
     "renamed",
     "repeat",
+    "rope_from_hf",
+    "rope_to_hf",
     "split",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    if name == "kernels":
-        return importlib.import_module("intermodal.kernels")
+    if name in _NAMESPACES:
+        return importlib.import_module(_NAMESPACES[name])
     if name not in _HOME_OF:
         raise AttributeError(f"intermodal.api has no name {name!r}; it offers: {', '.join(__all__)}")
     return getattr(importlib.import_module(_HOME_OF[name]), name)

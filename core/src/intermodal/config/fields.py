@@ -8,6 +8,23 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+__all__ = [
+    "BOOLEAN",
+    "Check",
+    "choice",
+    "flag",
+    "integer",
+    "label_ids",
+    "labels",
+    "names",
+    "number",
+    "real",
+    "size",
+    "summary",
+    "token_id",
+    "token_ids",
+]
+
 MOST_LABELS = 1 << 20
 MOST_TOKEN_ID = (1 << 31) - 1
 

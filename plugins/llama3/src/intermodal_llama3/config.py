@@ -6,19 +6,20 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from intermodal.config import (
+from intermodal.api import (
+    ABSENT,
     FLAT,
     ROPE_KEYS,
+    Account,
     ModelConfig,
     Problem,
     RopeParameters,
     Rule,
+    fields,
     one_of,
     rope_from_hf,
     rope_to_hf,
 )
-from intermodal.config.accounting import ABSENT, Account
-from intermodal.config.fields import choice, flag, number, size, token_id, token_ids
 
 DEFAULT_ROPE = RopeParameters(rope_theta=10000.0)
 DEFAULT_CONTEXT = 2048
@@ -53,23 +54,23 @@ class LlamaConfig(ModelConfig):
         ),
     }
 
-    vocab_size: int = size(32000, most=1 << 26)
-    hidden_size: int = size(4096, most=1 << 20)
-    intermediate_size: int = size(11008, most=1 << 22)
-    num_hidden_layers: int = size(32, most=1 << 12)
-    num_attention_heads: int = size(32, most=1 << 14)
-    num_key_value_heads: int = size(None, most=1 << 14, nullable=True)
-    head_dim: int = size(None, most=1 << 16, nullable=True)
-    hidden_act: str = choice("silu", {"silu": "silu", "swish": "silu"})
-    max_position_embeddings: int = size(DEFAULT_CONTEXT, most=1 << 31)
-    rms_norm_eps: float = number(1e-6, least=0.0, most=1.0)
-    attention_bias: bool = flag(False)
-    mlp_bias: bool = flag(False)
-    tie_word_embeddings: bool = flag(False)
+    vocab_size: int = fields.size(32000, most=1 << 26)
+    hidden_size: int = fields.size(4096, most=1 << 20)
+    intermediate_size: int = fields.size(11008, most=1 << 22)
+    num_hidden_layers: int = fields.size(32, most=1 << 12)
+    num_attention_heads: int = fields.size(32, most=1 << 14)
+    num_key_value_heads: int = fields.size(None, most=1 << 14, nullable=True)
+    head_dim: int = fields.size(None, most=1 << 16, nullable=True)
+    hidden_act: str = fields.choice("silu", {"silu": "silu", "swish": "silu"})
+    max_position_embeddings: int = fields.size(DEFAULT_CONTEXT, most=1 << 31)
+    rms_norm_eps: float = fields.number(1e-6, least=0.0, most=1.0)
+    attention_bias: bool = fields.flag(False)
+    mlp_bias: bool = fields.flag(False)
+    tie_word_embeddings: bool = fields.flag(False)
     rope: RopeParameters = DEFAULT_ROPE
-    pad_token_id: int | None = token_id(None)
-    bos_token_id: int | None = token_id(1)
-    eos_token_id: int | tuple[int, ...] | None = token_ids(2)
+    pad_token_id: int | None = fields.token_id(None)
+    bos_token_id: int | None = fields.token_id(1)
+    eos_token_id: int | tuple[int, ...] | None = fields.token_ids(2)
 
     @property
     def context_length(self) -> int:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from intermodal.api import GGUF_INERT, GGUF_RULES, GgufKeys, decoder_fields
-from intermodal.config import Rule, one_of
+from intermodal.api import GGUF_INERT, GGUF_RULES, GgufKeys, Rule, decoder_fields, one_of
 
 if TYPE_CHECKING:
     from intermodal.api import Checkpoint

@@ -1,0 +1,206 @@
+"""The family under test: what its plugin declares, what its test class says, and the references of both."""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from intermodal.testing.family_tests.variants import UNVARIED, Variant, all_variants, merged
+from intermodal.testing.references import Case, Reference, References
+
+if TYPE_CHECKING:
+    from intermodal.config import ModelConfig
+    from intermodal.families import Family
+    from intermodal.plugins import LoadedFamily
+    from intermodal.tasks.base import TaskModel
+    from intermodal.testing.family_tests import FamilyTests
+    from intermodal.weights.map import WeightMap
+
+TOLERANCE = 1e-4
+"""Share of the largest expected value by which float32 results may differ; rounding comes to 4e-6."""
+
+GENERATION = "text-generation"
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """A family under test.
+
+    Attributes:
+        tests: the author's class.
+        references: where transformers' results are kept; None while tests are collected.
+    """
+
+    tests: type[FamilyTests]
+    references: References | None = None
+
+    # --- what the plugin declares ------------------------------------------------------------------------------------
+
+    @functools.cached_property
+    def owner(self) -> LoadedFamily:
+        """The family and its plugin. Raises PluginError where it is not installed, or broken."""
+        from intermodal.plugins import manager
+
+        return manager().family("", override=self.tests.family)
+
+    @property
+    def family(self) -> Family:
+        """The declaration."""
+        return self.owner.family
+
+    @property
+    def distribution(self) -> metadata.Distribution:
+        """The plugin's distribution."""
+        return metadata.distribution(self.owner.plugin.name)
+
+    @functools.cached_property
+    def config_class(self) -> type[ModelConfig]:
+        """The family's config class."""
+        from intermodal.families import resolve
+
+        return resolve(self.family.config)
+
+    @property
+    def architectures(self) -> list[str]:
+        """transformers' classes that the family reads; the first is the one that variants are tested with."""
+        return list(self.family.architectures)
+
+    def task(self, architecture: str | None = None) -> str:
+        """The task of an architecture."""
+        return self.family.architectures[architecture or self.architectures[0]]
+
+    def weight_map(self, changes: Mapping[str, Any] | None = None, architecture: str | None = None) -> WeightMap:
+        """The weight map of the tiny model, with some fields changed."""
+        from intermodal.plugins import manager
+
+        config, _ = self.config_class.from_hf(self.raw(changes))
+        return manager().weight_map(self.owner, config, self.task(architecture))
+
+    def needs(self, capability: str, there: bool) -> None:
+        """Skip a test of what the family does not have."""
+        if not there:
+            pytest.skip(f"{self.family.name} has no {capability}")
+
+    # --- what the test class says ------------------------------------------------------------------------------------
+
+    def raw(self, changes: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """A config.json of the tiny model, as short as it can be."""
+        return {"model_type": self.config_class.model_types[0], **merged(self.tests.tiny, changes or {})}
+
+    @functools.cached_property
+    def variants(self) -> dict[str, Variant]:
+        """Every variant that has to give transformers' numbers."""
+        left_out = frozenset({*UNVARIED, *self.tests.unvaried, *self.refused_fields})
+        found = all_variants(self.config_class, self.tests.tiny, self.tests.variants, left_out)
+        return {"tiny": Variant({}), **found}
+
+    @property
+    def refused_fields(self) -> frozenset[str]:
+        """Fields that the author names in what has to be refused."""
+        return frozenset(key for changes in self.tests.refused.values() for key in changes)
+
+    def cases(self, task: str) -> dict[str, dict[str, np.ndarray]]:
+        """The calls of a reference: inputs as they are, and with padding on each side of the last sequence."""
+        inputs = self.tests.inputs(task)
+        return {"plain": inputs, "left": self._padded(inputs, "left"), "right": self._padded(inputs, "right")}
+
+    def _padded(self, inputs: Mapping[str, np.ndarray], side: str) -> dict[str, np.ndarray]:
+        ids = inputs["input_ids"].copy()
+        mask = np.ones_like(ids)
+        pads = slice(0, ids.shape[-1] // 4) if side == "left" else slice(-(ids.shape[-1] // 4), None)
+        mask[-1, ..., pads] = 0
+        ids[mask == 0] = self.tests.tiny.get("pad_token_id") or 0
+        return {**inputs, "input_ids": ids, "attention_mask": mask}
+
+    # --- references and models ---------------------------------------------------------------------------------------
+
+    def reference(
+        self,
+        architecture: str | None = None,
+        changes: Mapping[str, Any] | None = None,
+        *,
+        cases: Mapping[str, Mapping[str, np.ndarray]] | None = None,
+        dtype: str | None = None,
+        shard_bytes: int | None = None,
+    ) -> Reference:
+        """What transformers makes of the tiny model with some fields changed, and computes from `cases`."""
+        architecture = architecture or self.architectures[0]
+        task = self.task(architecture)
+        labels = {"num_labels": 5} if task.endswith("classification") else {}
+        fields = merged({**self.tests.tiny, **labels}, changes or {})
+        assert self.references is not None, "references are there once tests run"
+        return self.references.get(
+            architecture, fields, cases or self.cases(task), dtype=dtype, shard_bytes=shard_bytes
+        )
+
+    def load(self, source: Reference | Path, task: str | None = None, **options: Any) -> TaskModel:
+        """Load a checkpoint with this family, whatever else claims it. Warnings are the report's own matter."""
+        import intermodal
+
+        folder = source.checkpoint if isinstance(source, Reference) else source
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            return intermodal.load(folder, task, family=self.tests.family, progress=False, **options)
+
+    def assert_equals_reference(
+        self, model: TaskModel, reference: Reference, case: str = "plain", *, about: str, tolerance: float = TOLERANCE
+    ) -> None:
+        """Fail where outputs leave transformers', and name the first module that does.
+
+        Args:
+            about: what is tested, for the message.
+        """
+        from intermodal.testing.trace import first_difference
+
+        expected = reference.case(case)
+        got = outputs_of(model, expected.inputs)
+        differing = differences(got, expected, tolerance)
+        if differing:
+            place = first_difference(model, reference, expected.inputs, tolerance)
+            pytest.fail(f"{about}, {case} inputs: {'; '.join(differing)}.\n{place}", pytrace=False)
+
+
+@functools.lru_cache(maxsize=8)
+def subject_of(tests: type[FamilyTests], references: References) -> Subject:
+    """The subject of a test class; its tests share one."""
+    return Subject(tests, references)
+
+
+def outputs_of(model: TaskModel, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """What a model returns, by name, as float32 arrays; a lone output is called as transformers calls it."""
+    from keras import ops
+
+    result = model(dict(inputs))
+    named = result if isinstance(result, dict) else {"logits": result}
+    return {name: np.asarray(ops.convert_to_numpy(ops.cast(value, "float32"))) for name, value in named.items()}
+
+
+def differences(got: Mapping[str, np.ndarray], expected: Case, tolerance: float) -> list[str]:
+    """In words, each output that differs from the reference by more than `tolerance` of the largest value.
+
+    Positions of padding are left out: nobody reads them, and libraries fill them differently.
+    """
+    found = []
+    mask = expected.inputs.get("attention_mask")
+    for name, values in got.items():
+        if name not in expected.outputs:
+            found.append(f"transformers returns no {name}, but {', '.join(expected.outputs)}")
+            continue
+        wanted = expected.outputs[name]
+        if values.shape != wanted.shape:
+            found.append(f"{name} has shape {values.shape}, expected {wanted.shape}")
+            continue
+        if mask is not None and values.shape[: mask.ndim] == mask.shape:
+            values, wanted = values[mask.astype(bool)], wanted[mask.astype(bool)]
+        worst, allowed = float(np.abs(values - wanted).max()), tolerance * float(np.abs(wanted).max())
+        if not worst <= allowed:
+            found.append(f"{name} differs by {worst:.3g}, allowed {allowed:.3g}")
+    return found or ([] if got else ["the model returns nothing"])

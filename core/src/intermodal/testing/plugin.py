@@ -1,0 +1,44 @@
+"""The pytest plugin of the conformance kit: its markers, and where references are kept. It imports nothing heavy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from intermodal.testing.references import References
+
+MARKERS = (
+    "backend: numbers that depend on the Keras backend; run these once for each (KERAS_BACKEND)",
+    "reference: asks transformers itself, not only what it computed before",
+)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Say where references are kept."""
+    group = parser.getgroup("intermodal")
+    group.addoption(
+        "--intermodal-references",
+        metavar="FOLDER",
+        help="keep what transformers computed for the conformance kit here (default: in pytest's cache)",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the kit's markers."""
+    for marker in MARKERS:
+        config.addinivalue_line("markers", marker)
+
+
+@pytest.fixture(scope="session")
+def intermodal_references(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> References:
+    """What transformers computed, kept between runs and shared by the processes of the three backends."""
+    from intermodal.testing.references import References
+
+    chosen = request.config.getoption("--intermodal-references")
+    if chosen:
+        return References(Path(chosen).absolute())
+    cache = getattr(request.config, "cache", None)  # pytest -p no:cacheprovider has none
+    return References(cache.mkdir("intermodal-references") if cache else tmp_path_factory.mktemp("references"))
