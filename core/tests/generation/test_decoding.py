@@ -1,5 +1,6 @@
 """The loop of each backend against transformers' generate and against whole forward passes."""
 
+import copy
 import gc
 import weakref
 
@@ -111,6 +112,36 @@ def test_what_is_drawn_depends_on_the_seed_and_not_on_steps_or_other_rows(model)
     assert generate(model, PROMPTS, 24, mode, numbers, seed=3, steps=5).tolist() == drawn.tolist()
     assert generate(model, PROMPTS[:1], 24, mode, numbers, seed=3).tolist() == drawn[:1].tolist()
     assert generate(model, PROMPTS, 24, mode, numbers, seed=4).tolist() != drawn.tolist()
+
+
+def test_narrow_weights_are_computed_with_as_they_are(folder, reference):
+    narrow = copy.deepcopy(reference).bfloat16().float()
+    model = intermodal.load(folder, dtype="bfloat16")
+    assert (model.variable_dtype, model.compute_dtype) == ("bfloat16", "float32")
+    ids = generate(model, PROMPTS, 32)
+    assert ids.tolist() == [continued(narrow, prompt, 32) for prompt in PROMPTS]
+    assert ids.tolist() != [continued(reference, prompt, 32) for prompt in PROMPTS]
+
+
+def test_adapters_and_integer_weights_take_part(folder):
+    model = intermodal.load(folder)
+    before = generate(model, PROMPTS[1:2], 12)
+    model.enable_lora(4, seed=0)
+    for name, variable in model.backbone.by_name.items():
+        if name.endswith("lora_b"):
+            variable.assign(np.random.default_rng(0).normal(size=variable.shape).astype("float32"))
+    adapted = generate(model, PROMPTS[1:2], 12)
+    assert adapted.tolist() == likeliest(model, PROMPTS[1], adapted[0]) != before.tolist()
+    model = intermodal.load(folder)
+    model.quantize("int8")
+    quantized = generate(model, PROMPTS[1:2], 12)
+    assert quantized.tolist() == likeliest(model, PROMPTS[1], quantized[0])
+
+
+def likeliest(model, prompt, ids):
+    """What whole passes over prompt and ids find likeliest at each step."""
+    logits = host(model(np.array([[*prompt, *ids]], np.int32)))[0]
+    return [logits[len(prompt) - 1 : -1].argmax(-1).tolist()]
 
 
 def test_nothing_keeps_a_model_alive(folder):

@@ -98,15 +98,19 @@ def _tensors(tree: Any) -> Any:
     return _rebuild(tree, map(tf.convert_to_tensor, _leaves(tree)))
 
 
+def _held(leaf: Any, taken: Any) -> Any:
+    pair: Any = xla.optimization_barrier(leaf, taken)
+    return pair[0]
+
+
 def _run(model: Any, w: Any, state: State, uniforms: Any, steps: Any, numbers: Controls, mode: Mode) -> Any:
     def going(carry: list[Any], _: Any, taken: Any) -> Any:
         return tf.logical_and(taken < steps, tf.logical_not(tf.reduce_all(_rebuild(state, carry).finished)))
 
     def advance(carry: list[Any], ids: Any, taken: Any) -> Any:
-        # Without the barrier XLA moves the widening of narrow weights out of the loop, and keeps a wide copy of them.
-        held: Any = xla.optimization_barrier(*_leaves(w), taken)
-        *leaves, taken = held
-        weights = _rebuild(w, leaves)
+        # Without barriers XLA moves the widening of narrow weights out of the loop, and keeps a wide copy of them.
+        # With one barrier for all, it copies the weights several times over while compiling.
+        weights = _rebuild(w, (_held(leaf, taken) for leaf in _leaves(w)))
         moved = advance_by_one(model, weights, _rebuild(state, carry), uniforms[:, taken], numbers, mode)
         ids = xla.dynamic_update_slice(ids, moved.token[:, None], tf.stack([0, taken]))
         return _leaves(moved), ids, taken + 1

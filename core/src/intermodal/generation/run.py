@@ -13,7 +13,7 @@ from intermodal.generation.sampling import Mode, controls
 from intermodal.generation.settings import GenerationSettings, Lengths
 from intermodal.generation.transcript import Completion, Transcript
 
-PROMPT_SECONDS = 0.1
+QUICK_SECONDS = 0.1
 """How long one call into the backend lasts where somebody waits for pieces, or a stop string may end a row."""
 
 PATIENT_SECONDS = 0.5
@@ -48,7 +48,7 @@ class Run:
             Transcript(model.tokenizer, lengths.new, settings.eos_token_id, settings.stop_strings)
             for lengths in self._lengths
         ]
-        self._pace = Pace(PROMPT_SECONDS if stream or settings.stop_strings else PATIENT_SECONDS)
+        self._pace = Pace(QUICK_SECONDS if stream or settings.stop_strings else PATIENT_SECONDS)
 
     def __iter__(self) -> Iterator[tuple[int, str]]:
         """Generate, and give out pieces of text that are not empty."""
