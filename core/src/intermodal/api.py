@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from intermodal.checkpoints.base import Checkpoint, CheckpointReader, TensorInfo
     from intermodal.checkpoints.metadata import Metadata
     from intermodal.config import ConfigReport, ModelConfig, RopeParameters, inverse_frequencies
+    from intermodal.config.gguf import GGUF_INERT, GGUF_RULES, GgufKeys, decoder_fields
     from intermodal.errors import InputError
     from intermodal.layers.backbone import Backbone
     from intermodal.layers.parameters import Tree
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
         head,
         linear,
         norm,
+        renamed,
         repeat,
         split,
     )
@@ -43,6 +45,7 @@ _HOMES = {
     "intermodal.checkpoints.base": ("Checkpoint", "CheckpointReader", "TensorInfo"),
     "intermodal.checkpoints.metadata": ("Metadata",),
     "intermodal.config": ("ConfigReport", "ModelConfig", "RopeParameters", "inverse_frequencies"),
+    "intermodal.config.gguf": ("GGUF_INERT", "GGUF_RULES", "GgufKeys", "decoder_fields"),
     "intermodal.layers.backbone": ("Backbone",),
     "intermodal.layers.parameters": ("Tree",),
     "intermodal.layers.step": ("Step",),
@@ -61,6 +64,7 @@ _HOMES = {
         "head",
         "linear",
         "norm",
+        "renamed",
         "repeat",
         "split",
     ),
@@ -70,6 +74,8 @@ _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
     "API_VERSION",
+    "GGUF_INERT",
+    "GGUF_RULES",
     "Access",
     "Alias",
     "Backbone",
@@ -78,6 +84,7 @@ __all__ = [
     "ConfigReport",
     "Deinterleave",
     "Family",
+    "GgufKeys",
     "Identity",
     "Ignored",
     "InputError",
@@ -96,6 +103,7 @@ __all__ = [
     "Tree",
     "Weight",
     "WeightMap",
+    "decoder_fields",
     "embedding",
     "fuse",
     "head",
@@ -104,6 +112,7 @@ __all__ = [
     "kernels",
     "linear",
     "norm",
+    "renamed",
     "repeat",
     "split",
 ]

@@ -136,7 +136,7 @@ def plan_for(
     A head of another task is left alone even where the names agree: `score.weight` of a token classifier is no
     sequence classifier. A task that is part of the other (`tasks.PARTS`) has the very same head.
     """
-    heads = head_names(owner, config)
+    heads = head_names(owner, config, checkpoint.dialect)
     others = set().union(*(names for its_task, names in heads.items() if its_task != task)) - heads.get(task, set())
     tensors = dict(checkpoint.tensors)
     another = saved is not None and saved != task and task not in PARTS.get(saved, ())

@@ -51,7 +51,7 @@ def task_of_head(
     found: dict[str, set[str]] = {}
     for task, weights in heads.items():
         own = [weight for weight in weights if weight.tied_to is None and weight.if_absent == "refused"]
-        if own and all(set(weight.spellings) & checkpoint.tensors.keys() for weight in own):
+        if own and all(set(_spellings(weight, checkpoint.dialect)) & checkpoint.tensors.keys() for weight in own):
             found[task] = {weight.name for weight in own}
     found = {task: names for task, names in found.items() if not any(names < others for others in found.values())}
     if wanted is not None:
@@ -71,12 +71,16 @@ def task_of_head(
     return BACKBONE_TASK
 
 
-def head_names(owner: LoadedFamily, config: Any) -> dict[str, set[str]]:
-    """For each task of the family, the names of its head's tensors, in every spelling."""
+def head_names(owner: LoadedFamily, config: Any, dialect: str) -> dict[str, set[str]]:
+    """For each task of the family, the names that a dialect has for its head's tensors, in every spelling."""
     return {
-        task: {name for weight in weights for name in weight.spellings}
+        task: {name for weight in weights for name in _spellings(weight, dialect)}
         for task, weights in _heads(owner, config).items()
     }
+
+
+def _spellings(weight: Weight, dialect: str) -> tuple[str, ...]:
+    return (weight.aliases[dialect].name,) if dialect in weight.aliases else weight.spellings
 
 
 def _heads(owner: LoadedFamily, config: Any) -> dict[str, list[Weight]]:

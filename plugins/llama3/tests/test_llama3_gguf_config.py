@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from intermodal.checkpoints.base import TensorInfo
 from intermodal.config import inverse_frequencies
+from intermodal.config.gguf_rope import parameters_of_divisors
 from intermodal.errors import ConfigError
 from intermodal_llama3.config import LlamaConfig
 from intermodal_llama3.gguf import config_from_gguf
-from intermodal_llama3.rope_divisors import llama3_parameters
 
 gguf = pytest.importorskip("gguf")
 torch = pytest.importorskip("torch")
@@ -261,7 +261,7 @@ def test_divisors_are_inverted_to_the_parameters_they_came_from(
     factor: float, context: int, theta: float, head_dim: int
 ) -> None:
     divisors = converted_divisors(factor, context, theta=theta, head_dim=head_dim)
-    found = llama3_parameters(divisors, theta, head_dim)
+    found = parameters_of_divisors(divisors, theta, head_dim)
     assert found == {
         "rope_type": "llama3",
         "factor": factor,
@@ -321,7 +321,7 @@ def test_one_divisor_that_is_off_is_noticed() -> None:
     for index in range(32):
         changed = divisors.copy()
         changed[index] *= np.float32(1.00001)
-        assert llama3_parameters(changed, 500000.0, 64) is None, index
+        assert parameters_of_divisors(changed, 500000.0, 64) is None, index
 
 
 def test_divisors_are_refused_beside_other_scaling_or_in_another_number(written: Write) -> None:

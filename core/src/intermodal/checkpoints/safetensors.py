@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from intermodal.checkpoints.base import Checkpoint, CheckpointReader, TensorInfo
 from intermodal.checkpoints.header import Header, read_header
+from intermodal.checkpoints.layouts import CONSOLIDATED, CONSOLIDATED_FILES, PARAMS, identify
 from intermodal.checkpoints.shards import read_indexed
-from intermodal.checkpoints.strict_json import read_object
-from intermodal.errors import CheckpointError, ConfigError
+from intermodal.errors import CheckpointError
 from intermodal.sources.base import at_most
 
 if TYPE_CHECKING:
@@ -24,11 +24,12 @@ _SHARD = re.compile(r"(.+)-(\d{5})-of-(\d{5})\.safetensors")
 
 
 class SafetensorsCheckpoint(Checkpoint):
-    """Weights in one or several SafeTensors files, with Hugging Face's config.json beside them.
+    """Weights in one or several SafeTensors files, with Hugging Face's config.json beside them, or a params.json.
 
     Args:
         repository: where the files are.
         headers: of all weight files, checked.
+        chosen: the weight file or index that they come from.
 
     Raises:
         CheckpointError: there is no config.json.
@@ -36,19 +37,17 @@ class SafetensorsCheckpoint(Checkpoint):
     """
 
     format = "safetensors"
-    dialect = "huggingface"
 
-    def __init__(self, repository: Repository, headers: list[Header]) -> None:
+    def __init__(self, repository: Repository, headers: list[Header], chosen: str) -> None:
         self.repository = repository
-        self.config = _read_config(repository)
-        self.family_key = _family_key(self.config, repository)
+        identity = identify(repository, chosen)
+        self.dialect, self.family_key, self.config = identity.dialect, identity.family_key, identity.config
         self.tensors: Mapping[str, TensorInfo] = {
             name: info for header in headers for name, info in header.tensors.items()
         }
         # Files of one save repeat each other; where they differ, the first counts.
-        self.metadata: Mapping[str, Any] = {
-            key: value for header in reversed(headers) for key, value in header.metadata.items()
-        }
+        in_headers = {key: value for header in reversed(headers) for key, value in header.metadata.items()}
+        self.metadata: Mapping[str, Any] = identity.metadata or in_headers
         self._sizes = {header.file: header.size for header in headers}
         self._files: dict[str, WeightFile] = {}
         self._lock = threading.Lock()
@@ -126,7 +125,8 @@ class SafetensorsReader(CheckpointReader):
         if repository.selected is not None:
             return repository.selected.endswith((".safetensors", ".safetensors.index.json"))
         return any(
-            name == self._index or (name.endswith(".safetensors") and "/" not in name) for name in repository.files()
+            name in (self._index, *CONSOLIDATED_FILES) or (name.endswith(".safetensors") and "/" not in name)
+            for name in repository.files()
         )
 
     def open(self, repository: Repository) -> SafetensorsCheckpoint:
@@ -137,7 +137,7 @@ class SafetensorsReader(CheckpointReader):
         """
         name = self._chosen(repository)
         headers = read_indexed(repository, name) if name.endswith(".json") else [read_header(repository, name)]
-        return SafetensorsCheckpoint(repository, headers)
+        return SafetensorsCheckpoint(repository, headers, name)
 
     def _chosen(self, repository: Repository) -> str:
         """The one file that holds the weights, or the index of them."""
@@ -163,7 +163,10 @@ class SafetensorsReader(CheckpointReader):
                 f"{uri} is an adapter (adapter_model.safetensors), not a model: it only holds what was trained on top "
                 "of one. Load the model that its adapter_config.json names as base_model_name_or_path."
             )
-        models = [name for name in files if not name.startswith(("consolidated", "adapter_model"))]
+        models = [name for name in files if not name.startswith((CONSOLIDATED, "adapter_model"))]
+        consolidated = [name for name in CONSOLIDATED_FILES if repository.has(name) and repository.has(PARAMS)]
+        if not models and len(consolidated) == 1:
+            return consolidated[0]
         shards = [name for name in models if _SHARD.fullmatch(name)]
         if shards:
             raise CheckpointError(
@@ -175,23 +178,3 @@ class SafetensorsReader(CheckpointReader):
         raise CheckpointError(
             f"{uri} holds {at_most(files)}, and none is named {self._single}. Name the one that is meant: {uri}/FILE"
         )
-
-
-def _read_config(repository: Repository) -> dict[str, Any]:
-    if not repository.has("config.json"):
-        note = f" ({repository.note})" if repository.note else ""
-        raise CheckpointError(
-            f"{repository.uri} has no config.json beside its weights{note}, and SafeTensors files do not say what "
-            "model they are. Put the model's config.json into the same folder."
-        )
-    return read_object(repository, "config.json", ConfigError)
-
-
-def _family_key(config: dict[str, Any], repository: Repository) -> str:
-    value = config.get("model_type")
-    if isinstance(value, str) and value:
-        return value
-    raise ConfigError(
-        f"config.json of {repository.uri} has model_type {value!r}, expected the name of an architecture, such as the "
-        "one that transformers writes there. Add it to a local copy of the file."
-    )

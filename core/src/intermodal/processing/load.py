@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Mapping
 from pathlib import PurePosixPath
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 _SMALL = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "chat_template.jinja")
 _TEMPLATE_FOLDERS = ("additional_chat_templates", "chat_templates")
+_TEKKEN = "tekken.json"
+_VERSIONED = re.compile(r"tokenizer\.model\.v\d+(m\d+)?")
 MAX_TEMPLATES = 64
 
 
@@ -37,8 +40,8 @@ def checkpoint_tokenizer(checkpoint: Checkpoint) -> Tokenizer | None:
 def tokenizer_from_repository(repository: Repository) -> TokenizerParts | None:
     """Read the tokenizer of a repository, or None where it has none. Only the files needed are fetched.
 
-    tokenizer.json is taken as it is, whatever class other files name. Where it is absent, vocab.json with merges.txt,
-    vocab.txt or tokenizer.model are read.
+    tokenizer.json is taken as it is, whatever class other files name. Where it is absent, tekken.json, vocab.json with
+    merges.txt, vocab.txt or tokenizer.model (also with a version behind: tokenizer.model.v3) are read.
 
     Raises:
         SourceError: a file cannot be fetched, or is absurdly large.
@@ -53,6 +56,11 @@ def tokenizer_from_repository(repository: Repository) -> TokenizerParts | None:
     small = [name for name in (*_SMALL, "chat_template.json") if repository.has(name)]
     repository.fetch([*vocabulary, *small, *templates])
     config = _object(repository, "tokenizer_config.json")
+    # The library that reads these files begins every text with bos and, as SentencePiece itself, with a space.
+    if vocabulary[0] == _TEKKEN:
+        config = {"add_bos_token": True, **config}
+    if _VERSIONED.fullmatch(vocabulary[0]):
+        config = {"add_bos_token": True, "legacy": True, **config}
     origin = f"{repository.uri} ({', '.join(vocabulary)})"
     declared = read_declared(
         config, _object(repository, "special_tokens_map.json"), _object(repository, "added_tokens.json"), repository.uri
@@ -62,7 +70,7 @@ def tokenizer_from_repository(repository: Repository) -> TokenizerParts | None:
     with guarded(origin):
         add_declared(backend, declared, origin)
     roles = declared.named
-    if vocabulary[0] in ("tokenizer.model", "vocab.json"):
+    if vocabulary[0] not in ("tokenizer.json", "vocab.txt"):
         put_around_texts(backend, config, roles, origin)
     return TokenizerParts(
         backend=backend,
@@ -87,10 +95,18 @@ def read_generation_config(checkpoint: Checkpoint) -> dict[str, Any] | None:
 
 
 def _vocabulary_files(repository: Repository) -> list[str] | None:
-    for names in (["tokenizer.json"], ["vocab.json", "merges.txt"], ["vocab.txt"], ["tokenizer.model"]):
+    usual = (["tokenizer.json"], [_TEKKEN], ["vocab.json", "merges.txt"], ["vocab.txt"], ["tokenizer.model"])
+    for names in usual:
         if all(repository.has(name) for name in names):
             return names
-    for name in ("tekken.json", "spiece.model", "sentencepiece.bpe.model", "tiktoken.model"):
+    versions = sorted(filter(_VERSIONED.fullmatch, repository.files()))
+    if len(versions) > 1:
+        raise TokenizerError(
+            f"{repository.uri} has {' and '.join(versions)}: keep the one that the model was made for."
+        )
+    if versions:
+        return versions
+    for name in ("spiece.model", "sentencepiece.bpe.model", "tiktoken.model"):
         if repository.has(name):
             raise TokenizerError(
                 f"{repository.uri} has its tokenizer only as {name}, which is not read. Supply the tokenizer.json that "
@@ -117,6 +133,10 @@ def _build(
         from intermodal.processing.wordpiece import build_wordpiece
 
         return build_wordpiece(read_text(repository, names[0], MAX_JSON), config, declared, origin)
+    if names[0] == _TEKKEN:
+        from intermodal.processing.tekken import build_tekken
+
+        return build_tekken(read_object(repository, names[0], MAX_JSON), origin)
     from intermodal.processing.sentencepiece import build_sentencepiece
 
     return build_sentencepiece(repository.read_small(names[0], MAX_JSON), config, origin)

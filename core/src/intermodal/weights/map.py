@@ -283,6 +283,16 @@ def split(source: str, weights: Sequence[Weight], *, axis: int = 0, dialect: str
     return parts
 
 
+def renamed(dialect: str, name: str, weights: Sequence[Weight], transform: Transform = IDENTITY) -> list[Weight]:
+    """Say that a dialect keeps these weights as `name.weight` and `name.bias`, with values changed by `transform`."""
+    return [
+        replace(
+            weight, aliases={**weight.aliases, dialect: Alias(f"{name}.{weight.name.rpartition('.')[2]}", transform)}
+        )
+        for weight in weights
+    ]
+
+
 def head(weights: Iterable[Weight], *, tied_to: str | None = None) -> list[Weight]:
     """Mark weights as the task's head; `tied_to` names the backbone's variable that it shares."""
     return [replace(weight, head=True, tied_to=tied_to) for weight in weights]

@@ -1,0 +1,155 @@
+"""Mistral checkpoints as they are found: prefixes, shards, ties, other tasks, defects; and written back."""
+
+import json
+
+import intermodal
+import numpy as np
+import pytest
+from intermodal.errors import ConfigError, WeightError
+from intermodal.testing.reference import assert_close, make_reference, reference_outputs, save_reference
+from safetensors.numpy import load_file, save_file
+
+IDS = np.random.default_rng(5).integers(3, 96, (2, 17)).astype("int32")
+
+
+@pytest.fixture(scope="session")
+def reference(tiny):
+    return make_reference("MistralForCausalLM", {**tiny, "sliding_window": 6})
+
+
+@pytest.fixture(scope="session")
+def expected(reference):
+    return reference_outputs(reference, input_ids=IDS)["logits"]
+
+
+@pytest.fixture
+def folder(reference, tmp_path):
+    return save_reference(reference, tmp_path / "checkpoint")
+
+
+def rewrite(folder, change=None, **config):
+    """Change a checkpoint's tensors and config keys (None removes a key)."""
+    if change is not None:
+        tensors = load_file(folder / "model.safetensors")
+        save_file(change(tensors), folder / "model.safetensors", metadata={"format": "pt"})
+    raw = {**json.loads((folder / "config.json").read_text()), **config}
+    (folder / "config.json").write_text(json.dumps({k: v for k, v in raw.items() if v is not None}))
+    return folder
+
+
+@pytest.mark.parametrize("prefix", ["", "model.", "transformer.", "language_model.model.", "model.language_model."])
+def test_every_prefix(prefix, folder, expected):
+    def renamed(tensors):
+        return {k if k.startswith("lm_head") else prefix + k.removeprefix("model."): v for k, v in tensors.items()}
+
+    assert_close(intermodal.load(rewrite(folder, renamed))(IDS), expected)
+
+
+def test_shards_beside_the_same_weights_in_another_layout(reference, tmp_path, expected):
+    folder = save_reference(reference, tmp_path, shard_bytes=30_000)
+    assert len(list(folder.glob("*.safetensors"))) > 2
+    # many repositories hold the weights twice, and these are never looked at then
+    (folder / "consolidated.safetensors").write_bytes(b"not read")
+    (folder / "params.json").write_text("{}")
+    assert_close(intermodal.load(folder)(IDS), expected)
+
+
+def test_tied_with_a_copy_of_the_head(folder):
+    def tied(tensors):
+        return {**tensors, "lm_head.weight": tensors["model.embed_tokens.weight"]}
+
+    model = intermodal.load(rewrite(folder, tied, tie_word_embeddings=True))
+    assert model.report.tied == {"lm_head.weight": "embed_tokens.weight"}
+
+
+def test_tied_with_another_head_is_refused_and_can_be_untied(folder, expected):
+    rewrite(folder, tie_word_embeddings=True)
+    with pytest.raises(WeightError, match="tie_word_embeddings"):
+        intermodal.load(folder)
+    assert_close(intermodal.load(folder, config={"tie_word_embeddings": False})(IDS), expected)
+
+
+def test_untied_without_a_head_is_refused(folder):
+    def headless(tensors):
+        tensors.pop("lm_head.weight")
+        return tensors
+
+    with pytest.raises(WeightError, match=r"missing \(1\): lm_head.weight"):
+        intermodal.load(rewrite(folder, headless))
+
+
+def test_biases_and_other_extra_tensors_are_refused_by_name(folder):
+    def biased(tensors):
+        return {**tensors, "model.layers.0.self_attn.q_proj.bias": np.ones(48, "float32")}
+
+    with pytest.raises(WeightError, match=r"unexpected \(1\): model.layers.0.self_attn.q_proj.bias"):
+        intermodal.load(rewrite(folder, biased))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("hidden_size", -48),
+        ("sliding_window", 0),
+        ("hidden_act", "gelu"),
+        ("layer_types", ["full_attention"]),
+        ("rope_parameters", {"rope_type": "dynamic", "rope_theta": 1e4, "factor": 2.0}),
+        ("quantization_config", {"quant_method": "fp8"}),
+        ("is_causal", False),
+    ],
+)
+def test_config_values_that_cannot_be_honoured_are_refused_by_name(key, value, folder):
+    with pytest.raises(ConfigError, match=key):
+        intermodal.load(rewrite(folder, **{key: value}))
+
+
+def test_another_task_makes_a_new_head_and_says_so(folder):
+    with pytest.warns(UserWarning, match=r"score.weight is NEW"):
+        model = intermodal.load(folder, task="text-classification", config={"num_labels": 3})
+    assert model(IDS).shape == (2, 3)
+    assert model.report.ignored == {"lm_head.weight": "the head of another task"}
+
+
+def test_labels_follow_the_head(tiny, tmp_path):
+    reference = make_reference("MistralForSequenceClassification", {**tiny, "num_labels": 5})
+    folder = rewrite(save_reference(reference, tmp_path), id2label=None, label2id=None, num_labels=None)
+    with pytest.warns(UserWarning, match="the tensor is right"):
+        model = intermodal.load(folder)
+    assert_close(model(IDS), reference_outputs(reference, input_ids=IDS)["logits"])
+
+
+MINISTRAL = {"layer_types": ["full_attention", "sliding_attention"], "sliding_window": 6, "head_dim": 12}
+EXPORTED = {
+    "MistralForCausalLM": {"sliding_window": 6},
+    "MistralModel": {"sliding_window": None},
+    "MistralForTokenClassification": {},
+    "MistralForQuestionAnswering": {},
+    "MinistralForCausalLM": MINISTRAL,
+    "MinistralForSequenceClassification": MINISTRAL,
+    "MinistralForQuestionAnswering": MINISTRAL,
+}
+
+
+@pytest.mark.parametrize("architecture", EXPORTED)
+def test_export_is_bit_for_bit_and_transformers_reads_it(architecture, tiny, tmp_path):
+    import transformers
+
+    made = make_reference(architecture, {**tiny, **EXPORTED[architecture]})
+    source = save_reference(made, tmp_path / "source")
+    intermodal.load(source).save_pretrained(tmp_path / "written")
+    original, written = (load_file(tmp_path / name / "model.safetensors") for name in ("source", "written"))
+    assert written.keys() == original.keys()
+    assert all(np.array_equal(written[name], original[name]) for name in original)
+    auto = {
+        "Model": transformers.AutoModel,
+        "ForCausalLM": transformers.AutoModelForCausalLM,
+        "ForSequenceClassification": transformers.AutoModelForSequenceClassification,
+        "ForTokenClassification": transformers.AutoModelForTokenClassification,
+        "ForQuestionAnswering": transformers.AutoModelForQuestionAnswering,
+    }[architecture.removeprefix("Mistral").removeprefix("Ministral")]
+    loaded, info = auto.from_pretrained(tmp_path / "written", output_loading_info=True, dtype="float32")
+    assert type(loaded).__name__ == architecture
+    assert not any(info[key] for key in ("missing_keys", "unexpected_keys", "mismatched_keys"))
+    expected = reference_outputs(made, input_ids=IDS)
+    for name, values in reference_outputs(loaded, input_ids=IDS).items():
+        np.testing.assert_array_equal(values, expected[name])
