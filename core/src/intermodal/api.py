@@ -39,7 +39,7 @@ if TYPE_CHECKING:
         repeat,
         split,
     )
-    from intermodal.weights.transforms import Deinterleave, Identity, Permute, Transform
+    from intermodal.weights.transforms import AddConstant, Deinterleave, Identity, Permute, Transform
 
 _HOMES = {
     "intermodal.checkpoints.base": ("Checkpoint", "CheckpointReader", "TensorInfo"),
@@ -68,7 +68,7 @@ _HOMES = {
         "repeat",
         "split",
     ),
-    "intermodal.weights.transforms": ("Deinterleave", "Identity", "Permute", "Transform"),
+    "intermodal.weights.transforms": ("AddConstant", "Deinterleave", "Identity", "Permute", "Transform"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
@@ -77,6 +77,7 @@ __all__ = [
     "GGUF_INERT",
     "GGUF_RULES",
     "Access",
+    "AddConstant",
     "Alias",
     "Backbone",
     "Checkpoint",
