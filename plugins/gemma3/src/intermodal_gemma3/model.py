@@ -26,8 +26,9 @@ class GemmaBackbone(Backbone):
 
     def forward(self, w: Tree, step: Step) -> dict[str, Tensor]:
         """See `Backbone.forward`. Returns `last_hidden_state` (B, T, hidden), after the last norm."""
-        x = embed(step.token_ids, w, self.config, self.compute_dtype)
-        return {"last_hidden_state": decode(x, w, step, self.config, text_masks(step, self.config))}
+        config = self.config
+        x = embed(step.token_ids, w, config, self.compute_dtype)
+        return {"last_hidden_state": decode(x, w, step, config, text_masks(step, config), self.compute_dtype)}
 
 
 def refuse_float16(compute_dtype: str) -> None:
@@ -68,9 +69,11 @@ def text_masks(step: Step, config: GemmaTextConfig) -> dict[str, Any]:
     }
 
 
-def decode(x: Tensor, w: Tree, step: Step, config: GemmaTextConfig, masks: dict[str, Any]) -> Tensor:
+def decode(
+    x: Tensor, w: Tree, step: Step, config: GemmaTextConfig, masks: dict[str, Any], dtype: str
+) -> Tensor:
     """Embeddings through all blocks and the last norm. (B, T, hidden) → (B, T, hidden)."""
-    epsilon, dtype = config.rms_norm_eps, x.dtype
+    epsilon = config.rms_norm_eps
     ropes = {}
     for kind, parameters in ((FULL, config.rope), (SLIDING, config.local_rope)):
         frequencies, factor = inverse_frequencies(parameters, config.head_dim)
