@@ -57,7 +57,9 @@ def test_offset_rms_norm_is_its_formula():
     x, weight = random.standard_normal((2, 5, 8)) * 3, random.standard_normal(8)
     expected = x / np.sqrt((x**2).mean(-1, keepdims=True) + 1e-2) * (1 + weight)
     for module in (kernels, reference):
-        got = module.offset_rms_norm(ops.convert_to_tensor(x, "float32"), Bundle(ops.convert_to_tensor(weight, "float32")), 1e-2)
+        got = module.offset_rms_norm(
+            ops.convert_to_tensor(x, "float32"), Bundle(ops.convert_to_tensor(weight, "float32")), 1e-2
+        )
         close(got, expected)
 
 

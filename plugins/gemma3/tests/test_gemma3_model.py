@@ -1,4 +1,4 @@
-"""Logits of Gemma 3 text checkpoints against transformers, for every config field at a value that is not its default."""
+"""Logits of Gemma 3 text checkpoints against transformers, each config field at a value that is not its default."""
 
 import json
 

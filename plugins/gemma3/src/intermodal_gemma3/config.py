@@ -18,13 +18,14 @@ from intermodal.config import (
     rope_to_hf,
 )
 from intermodal.config.accounting import ABSENT, Account
-from intermodal.config.fields import Check, choice, flag, integer, number, real, size, token_id, token_ids
+from intermodal.config.fields import choice, flag, integer, number, real, size, token_id, token_ids
 
 FULL, SLIDING = "full_attention", "sliding_attention"
 GLOBAL_ROPE, LOCAL_ROPE = RopeParameters(rope_theta=1e6), RopeParameters(rope_theta=1e4)
 DEFAULT_CONTEXT = 131072
 DEFAULT_PATTERN = 6
 ACTIVATIONS = {"gelu_pytorch_tanh": "gelu_pytorch_tanh", "gelu_new": "gelu_pytorch_tanh", "gelu": "gelu"}
+CAP = "final_logit_softcapping"
 PATTERN_KEYS = ("layer_types", "sliding_window_pattern", "_sliding_window_pattern")
 
 
@@ -52,8 +53,7 @@ class GemmaTextConfig(ModelConfig):
         *ROPE_KEYS,
         "rope_local_base_freq",
         *PATTERN_KEYS,
-        "final_logit_softcapping",
-        "query_pre_attn_scalar",
+        CAP,
     )
     inert_keys: ClassVar[Mapping[str, str]] = {
         "hidden_act": "Gemma 3 reads hidden_activation",
@@ -81,7 +81,7 @@ class GemmaTextConfig(ModelConfig):
     sliding_window: int | None = size(4096, most=1 << 31, nullable=True)
     use_bidirectional_attention: bool = flag(False)
     tie_word_embeddings: bool = flag(True)
-    query_pre_attn_scalar: float = 256
+    query_pre_attn_scalar: int = size(256, most=1 << 30)
     final_logit_softcapping: float | None = None
     layer_types: tuple[str, ...] = ()
     rope: RopeParameters = GLOBAL_ROPE
@@ -109,9 +109,8 @@ class GemmaTextConfig(ModelConfig):
     def read_spellings(cls, account: Account, values: Mapping[str, Any]) -> dict[str, Any]:
         """See `ModelConfig.read_spellings`."""
         found: dict[str, Any] = {}
-        for key, check in _NUMBERS.items():
-            if key in account.raw:
-                found[key] = account.read(check, key, account.take(key))
+        if CAP in account.raw:
+            found[CAP] = account.read(real(above=0.0, most=1e9).or_null(), CAP, account.take(CAP))
         context = values.get("max_position_embeddings", DEFAULT_CONTEXT)
         kinds = rope_from_hf(
             account,
@@ -128,8 +127,7 @@ class GemmaTextConfig(ModelConfig):
     def write_spellings(self) -> dict[str, Any]:
         """See `ModelConfig.write_spellings`. Older spellings stand beside where they can say the same."""
         content: dict[str, Any] = {
-            "query_pre_attn_scalar": self.query_pre_attn_scalar,
-            "final_logit_softcapping": self.final_logit_softcapping,
+            CAP: self.final_logit_softcapping,
             "layer_types": list(self.layer_types),
         }
         layers = self.num_hidden_layers
@@ -172,12 +170,6 @@ class GemmaTextConfig(ModelConfig):
             yield Problem("layer_types", list(self.layer_types), text)
         elif SLIDING in self.layer_types and self.sliding_window is None:
             yield Problem("sliding_window", None, f"null is no window, and layer_types has layers of {SLIDING}")
-
-
-_NUMBERS: dict[str, Check] = {
-    "query_pre_attn_scalar": real(above=0.0, most=1e9),
-    "final_logit_softcapping": real(above=0.0, most=1e9).or_null(),
-}
 
 
 def by_pattern(layers: int, pattern: int) -> tuple[str, ...]:

@@ -69,9 +69,7 @@ def text_masks(step: Step, config: GemmaTextConfig) -> dict[str, Any]:
     }
 
 
-def decode(
-    x: Tensor, w: Tree, step: Step, config: GemmaTextConfig, masks: dict[str, Any], dtype: str
-) -> Tensor:
+def decode(x: Tensor, w: Tree, step: Step, config: GemmaTextConfig, masks: dict[str, Any], dtype: str) -> Tensor:
     """Embeddings through all blocks and the last norm. (B, T, hidden) → (B, T, hidden)."""
     epsilon = config.rms_norm_eps
     ropes = {}
