@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from intermodal.api import Backbone, InputError, Step, Tree, inverse_frequencies, kernels
+from intermodal.dtypes import numpy_dtype
 
 from intermodal_gemma3.config import FULL, SLIDING, GemmaTextConfig
 
@@ -49,9 +51,6 @@ def embed(ids: Tensor, w: Tree, config: GemmaTextConfig, dtype: str) -> Tensor:
 
 def rounded(value: float, dtype: str) -> float:
     """The nearest number of a float dtype."""
-    import numpy as np
-    from intermodal.dtypes import numpy_dtype
-
     return float(np.asarray(value, numpy_dtype(dtype)))
 
 
