@@ -46,11 +46,11 @@ _HOMES = {
     "intermodal.checkpoints.metadata": ("Metadata",),
     "intermodal.config": ("ConfigReport", "ModelConfig", "RopeParameters", "inverse_frequencies"),
     "intermodal.config.gguf": ("GGUF_INERT", "GGUF_RULES", "GgufKeys", "decoder_fields"),
+    "intermodal.errors": ("InputError",),
     "intermodal.layers.backbone": ("Backbone",),
     "intermodal.layers.parameters": ("Tree",),
     "intermodal.layers.step": ("Step",),
     "intermodal.sources.base": ("Access", "Repository", "Source"),
-    "intermodal.errors": ("InputError",),
     "intermodal.tasks.base": ("TaskModel",),
     "intermodal.tasks.sentence": ("SentenceEmbedding",),
     "intermodal.weights.map": (

@@ -79,13 +79,14 @@ def head_names(owner: LoadedFamily, config: Any, dialect: str) -> dict[str, set[
     }
 
 
-def _spellings(weight: Weight, dialect: str) -> tuple[str, ...]:
-    return (weight.aliases[dialect].name,) if dialect in weight.aliases else weight.spellings
-
-
 def _heads(owner: LoadedFamily, config: Any) -> dict[str, list[Weight]]:
     plugins = manager()
     return {
         task: [weight for weight in plugins.weight_map(owner, config, task).weights if weight.head]
         for task in dict.fromkeys(owner.family.architectures.values())
     }
+
+
+def _spellings(weight: Weight, dialect: str) -> tuple[str, ...]:
+    alias = weight.aliases.get(dialect)
+    return (alias.name if alias else weight.name, *weight.legacy)

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from intermodal.weights.map import Part, Weight, WeightMap, embedding, fuse, head, linear, norm, repeat, split
-from intermodal.weights.transforms import Deinterleave, Permute
+from intermodal.weights.map import Part, Weight, WeightMap, embedding, fuse, head, linear, norm, renamed, repeat, split
+from intermodal.weights.transforms import Deinterleave, Identity, Permute
 
 
 def small_map() -> WeightMap:
@@ -20,6 +20,17 @@ def test_repeat_names_blocks_in_every_dialect():
     assert weight.block == ("layers", 1)
     assert weight.aliases["gguf"].name == "blk.1.attn_q.bias"
     assert weight.shape == (8,)
+
+
+def test_renamed_weights_keep_what_other_dialects_call_them():
+    block = renamed("other", "attention.wq", linear("q_proj", 4, 8, bias=True, gguf="attn_q"), Deinterleave(2))
+    weights = WeightMap(tuple(repeat("layers", 2, block, gguf="blk"))).by_name()
+    found = weights["layers.1.q_proj.bias"].aliases
+    assert {dialect: alias.name for dialect, alias in found.items()} == {
+        "gguf": "blk.1.attn_q.bias",
+        "other": "layers.1.attention.wq.bias",
+    }
+    assert (found["other"].transform, found["gguf"].transform) == (Deinterleave(2), Identity())
 
 
 def test_a_tied_weight_is_no_variable():

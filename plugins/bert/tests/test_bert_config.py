@@ -93,6 +93,12 @@ def test_an_empty_config_is_transformers_default() -> None:
     assert_same(BertConfig.from_hf({})[0], transformers.BertConfig())
 
 
+@pytest.mark.parametrize("key", ["vocab_size", "num_hidden_layers", "intermediate_size", "max_position_embeddings"])
+def test_each_absent_key_is_transformers_default(key: str, tiny: dict) -> None:
+    raw = {name: value for name, value in tiny.items() if name != key}
+    assert_same(BertConfig.from_hf(raw)[0], theirs(raw))
+
+
 @pytest.mark.parametrize("change", CHANGES, ids=lambda change: "-".join(change))
 def test_each_field_reads_as_in_transformers_and_is_exported_to_the_same(change: dict[str, Any], tiny: dict) -> None:
     config, _ = BertConfig.from_hf({**tiny, **change})

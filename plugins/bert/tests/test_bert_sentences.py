@@ -99,6 +99,55 @@ def test_the_settings_are_followed(folder):
     close(lowered, expected(folder, ["a b c"]))
 
 
+def test_the_encoder_of_a_masked_lm_is_exported_as_an_encoder(tiny, folder, tmp_path):
+    reference = make_reference("BertForMaskedLM", {**tiny, "vocab_size": len(WORDS)})
+    for name in ("config.json", "model.safetensors"):
+        (folder / name).write_bytes((save_reference(reference, tmp_path / "masked") / name).read_bytes())
+    model = intermodal.load(folder, task="sentence-similarity")
+    model.save_pretrained(tmp_path / "written")
+    loaded, info = transformers.BertModel.from_pretrained(
+        tmp_path / "written", output_loading_info=True, add_pooling_layer=False
+    )
+    assert not info["missing_keys"]
+    assert not info["unexpected_keys"]
+    assert loaded.config.architectures == ["BertModel"]
+    close(model.embed(TEXTS), expected(folder, TEXTS))
+
+
+def test_the_layout_of_sentence_transformers_6(folder):
+    """Other paths of classes and other keys; the limit is the tokenizer's."""
+    package = "sentence_transformers"
+    kinds = [
+        ("", f"{package}.base.modules.transformer.Transformer"),
+        ("1_Pooling", f"{package}.sentence_transformer.modules.pooling.Pooling"),
+        ("2_Normalize", f"{package}.base.modules.normalize.Normalize"),
+    ]
+    files = {
+        "modules.json": [
+            {"idx": i, "name": str(i), "path": path, "type": kind} for i, (path, kind) in enumerate(kinds)
+        ],
+        "1_Pooling/config.json": {"embedding_dimension": 48, "pooling_mode": "cls", "include_prompt": True},
+        "2_Normalize/config.json": {
+            "module_input_name": "sentence_embedding",
+            "module_output_name": "sentence_embedding",
+        },
+        "sentence_bert_config.json": {
+            "transformer_task": "feature-extraction",
+            "modality_config": {"text": {"method": "forward", "method_output_name": "last_hidden_state"}},
+            "module_output_name": "token_embeddings",
+        },
+        "tokenizer_config.json": {"tokenizer_class": "BertTokenizer", "model_max_length": 6},
+    }
+    for name, content in files.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(json.dumps(content))
+    close(intermodal.load(folder).embed(TEXTS), expected(folder, TEXTS, limit=6, mean=False))
+    files["2_Normalize/config.json"]["module_input_name"] = "token_embeddings"
+    (folder / "2_Normalize/config.json").write_text(json.dumps(files["2_Normalize/config.json"]))
+    with pytest.raises(ConfigError, match="module_input_name = token_embeddings is not supported"):
+        intermodal.load(folder)
+
+
 def test_prompts(folder):
     prompts = {"prompts": {"query": "query: ", "document": ""}, "default_prompt_name": "query"}
     model = intermodal.load(write(folder, prompts=prompts))

@@ -137,8 +137,8 @@ ODD: dict[str, Any] = {
     "mtp_layer_types": ["odd"],
     "ignore_keys_at_rope_validation": ["factor"],
 }
-# Properties without a setter: transformers cannot load a file that holds one.
-UNREADABLE = {"sub_configs", "use_return_dict"}
+# Properties without a setter, and a setting whose odd values transformers refuses: it cannot load a file with one.
+UNREADABLE = {"sub_configs", "use_return_dict", "watermarking_config"}
 FOREIGN: dict[str, Any] = {
     "unsloth_version": "2024.9",
     "rope_interleaved": True,

@@ -34,9 +34,16 @@ class Loop:
         def run(w: Any, state: State, uniforms: Any, steps: Any, numbers: Controls, mode: Mode) -> Any:
             return _run(model, w, state, uniforms, steps, numbers, mode)
 
-        self._read = jax.jit(read_piece, donate_argnames=("cache",))
-        self._settle = jax.jit(settle, static_argnames=("mode",))
-        self._run = jax.jit(run, static_argnames=("mode",), donate_argnames=("state",))
+        def settle_first(state: State, logits: Any, uniform: Any, numbers: Controls, mode: Mode) -> State:
+            return settle(state, logits, uniform, numbers, mode)
+
+        self._read: Any = jax.jit(read_piece, donate_argnames=("cache",))
+        self._settle: Any = jax.jit(settle_first, static_argnames=("mode",))
+        self._run: Any = jax.jit(run, static_argnames=("mode",), donate_argnames=("state",))
+
+    def compilations(self) -> dict[str, int]:
+        """How many shapes and modes each function was compiled for."""
+        return {"read": self._read._cache_size(), "settle": self._settle._cache_size(), "run": self._run._cache_size()}
 
     def tensors(self) -> Any:
         """The model's weights as they are now."""

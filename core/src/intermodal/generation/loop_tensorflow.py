@@ -1,12 +1,12 @@
 """The loop in TensorFlow: runs of steps in one `while_loop` under XLA, compiled once for each shape.
 
-Weights are arguments. They are read from their variables once a call, which shares their memory; captured variables
-would tie a compiled function to the objects that LoRA and quantisation replace.
+Weights are arguments. They are read from their variables once a generation, which shares their memory; captured
+variables would tie a compiled function to the objects that LoRA and quantisation replace.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Hashable, Iterable
 from typing import Any
 
 import numpy as np
@@ -27,16 +27,14 @@ class Loop:
     def __init__(self, model: Any) -> None:
         self.model = model
         self.piece = PIECE[device_kind()]
+        self._functions: dict[tuple[str, Hashable], Any] = {}
 
-        def read_piece(w: Any, cache: Any, ids: Any, positions: Any, valid: Any, offset: Any) -> tuple[Any, Any]:
-            return read(model, w, cache, ids, positions, valid, offset)
-
-        def run(w: Any, state: State, uniforms: Any, steps: Any, numbers: Controls, mode: Mode) -> Any:
-            return _run(model, w, state, uniforms, steps, numbers, mode)
-
-        self._read = _compiled(read_piece)
-        self._settle = _compiled(settle)
-        self._run = _compiled(run)
+    def compilations(self) -> dict[str, int]:
+        """How many shapes and modes each function was compiled for."""
+        counts: dict[str, int] = {}
+        for (name, _), function in self._functions.items():
+            counts[name] = counts.get(name, 0) + function.experimental_get_tracing_count()
+        return counts
 
     def tensors(self) -> Any:
         """The model's weights as they are now, as tensors that share the variables' memory."""
@@ -44,26 +42,45 @@ class Loop:
 
     def read(self, w: Any, cache: Any, ids: Any, positions: Any, valid: Any, offset: int) -> tuple[Any, Any]:
         """See `state.read`."""
-        return self._read(w, cache, *_tensors((ids, positions, valid, np.int32(offset))))
+        arguments = _tensors((ids, positions, valid, np.int32(offset)))
+        return self._function("read", (ids.shape, valid.shape), self._read)(w, cache, *arguments)
 
     def settle(self, state: State, logits: Any, uniform: Any, numbers: Controls, mode: Mode) -> State:
         """See `state.settle`."""
-        return self._settle(_tensors(state), logits, _tensors(uniform), _tensors(numbers), mode)
+
+        def settled(state: State, logits: Any, uniform: Any, numbers: Controls) -> State:
+            return settle(state, logits, uniform, numbers, mode)
+
+        key = (mode, state.valid.shape, numbers.stops.shape)
+        return self._function("settle", key, settled)(*_tensors((state, logits, uniform, numbers)))
 
     def run(
         self, w: Any, state: State, uniforms: np.ndarray, numbers: Controls, mode: Mode
     ) -> tuple[State, np.ndarray]:
         """Take as many steps as there are uniforms (B, steps), fewer if all rows finish; and their ids (B, taken)."""
+
+        def run(w: Any, state: State, uniforms: Any, steps: Any, numbers: Controls) -> Any:
+            return _run(self.model, w, state, uniforms, steps, numbers, mode)
+
         rows, steps = uniforms.shape
         padded = np.zeros((rows, RUN), np.float32)
         padded[:, :steps] = uniforms
-        arguments = _tensors((state, padded, np.int32(steps), numbers))
-        state, ids, taken = self._run(w, *arguments, mode)
+        function = self._function("run", (mode, state.valid.shape, numbers.stops.shape), run)
+        state, ids, taken = function(w, *_tensors((state, padded, np.int32(steps), numbers)))
         return state, ids.numpy()[:, : int(taken)]
 
+    def _read(self, w: Any, cache: Any, ids: Any, positions: Any, valid: Any, offset: Any) -> tuple[Any, Any]:
+        return read(self.model, w, cache, ids, positions, valid, offset)
 
-def _compiled(function: Any) -> Any:
-    return tf.function(function, jit_compile=True, autograph=False)
+    def _function(self, name: str, key: Hashable, function: Callable[..., Any]) -> Any:
+        """The compiled function for a shape and mode.
+
+        Each is a tf.function of its own, because one that is traced for several shapes warns that it is.
+        """
+        made = self._functions.get((name, key))
+        if made is None:
+            made = self._functions[name, key] = tf.function(function, jit_compile=True, autograph=False)
+        return made
 
 
 def _leaves(tree: Any) -> list[Any]:

@@ -14,6 +14,7 @@ import numpy as np
 from intermodal.checkpoints.write_safetensors import write_sharded
 from intermodal.errors import WeightError
 from intermodal.output import replaced_folder
+from intermodal.tasks import BACKBONE_TASK
 from intermodal.weights.map import HUGGINGFACE, Alias, Weight, WeightMap
 
 if TYPE_CHECKING:
@@ -80,7 +81,9 @@ def save_pretrained(model: TaskModel, folder: str | Path, *, max_shard_size: int
 def exported_config(config: Any, family: Any, task: str, dtypes: set[str]) -> dict[str, Any]:
     """config.json of an exported model: its own keys, the architecture of the task, and the dtype if there is one."""
     raw = config.to_hf()
-    named = [name for name, its_task in family.architectures.items() if its_task == task]
+    # A task that no architecture is named after (sentence vectors) is the backbone, and files beside it.
+    shared = task if task in family.architectures.values() else BACKBONE_TASK
+    named = [name for name, its_task in family.architectures.items() if its_task == shared]
     current = (raw.get("architectures") or [None])[0]
     if current not in named and named:
         raw["architectures"] = named[:1]

@@ -83,11 +83,6 @@ class Weight:
         return self.name.rpartition(".")[0]
 
     @property
-    def spellings(self) -> tuple[str, ...]:
-        """Its name, and the other names that Hugging Face files have for it."""
-        return (self.name, *self.legacy)
-
-    @property
     def variable(self) -> str:
         """Name of the variable that holds it."""
         return self.place[0] if self.place else self.name

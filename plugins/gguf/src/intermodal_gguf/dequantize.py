@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from types import MappingProxyType
 
@@ -18,6 +18,8 @@ CHUNK = 1 << 17
 
 _TASK = 1 << 18
 """Values a thread takes at a time."""
+
+_THREADS = os.cpu_count() or 1
 
 Decoder = Callable[[Bytes, Floats], None]
 
@@ -67,9 +69,11 @@ def dequantize_into(storage: StorageType, packed: Bytes, out: np.ndarray) -> Non
         for start in starts:
             work(start)
         return
-    tasks: list[Future[None]] = [_pool().submit(work, start) for start in starts]
-    for task in tasks:
-        task.result()
+    # A pool of its own for each tensor: starting its threads takes far less than a tensor of this size, and a pool that
+    # outlived an interrupted start of one of them would keep the process from ending.
+    with ThreadPoolExecutor(_THREADS, thread_name_prefix="dequantise") as pool:
+        for task in [pool.submit(work, start) for start in starts]:
+            task.result()
 
 
 def _decode_chunks(decode: Decoder, rows: Bytes, out: np.ndarray) -> None:
@@ -101,9 +105,3 @@ def _borrowed(name: str) -> Decoder:
         np.copyto(out, dequantize(rows.reshape(1, -1), kind).reshape(out.shape))
 
     return decode
-
-
-@cache
-def _pool() -> ThreadPoolExecutor:
-    # One pool for the process: several tensors read at once share it rather than oversubscribe the machine.
-    return ThreadPoolExecutor(max_workers=os.cpu_count() or 1, thread_name_prefix="dequantise")
