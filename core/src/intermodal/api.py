@@ -50,7 +50,7 @@ if TYPE_CHECKING:
         repeat,
         split,
     )
-    from intermodal.weights.transforms import Deinterleave, Identity, Permute, Transform
+    from intermodal.weights.transforms import AddConstant, Deinterleave, Identity, Permute, Transform
 
 _HOMES = {
     "intermodal.checkpoints.base": ("Checkpoint", "CheckpointReader", "TensorInfo"),
@@ -89,7 +89,7 @@ _HOMES = {
         "repeat",
         "split",
     ),
-    "intermodal.weights.transforms": ("Deinterleave", "Identity", "Permute", "Transform"),
+    "intermodal.weights.transforms": ("AddConstant", "Deinterleave", "Identity", "Permute", "Transform"),
 }
 _NAMESPACES = {
     "errors": "intermodal.errors",
@@ -107,6 +107,7 @@ __all__ = [
     "ROPE_KEYS",
     "Access",
     "Account",
+    "AddConstant",
     "Alias",
     "Backbone",
     "Checkpoint",

@@ -158,6 +158,20 @@ def test_layer_kinds_may_have_parameters_of_their_own() -> None:
     assert "all layers of this family are alike" in account.problems[0].text
 
 
+def test_a_kind_may_have_a_base_of_its_own_that_scaling_does_not_reach() -> None:
+    kinds = ("full_attention", "sliding_attention")
+    account = Account({"rope_theta": 5e5, "rope_scaling": SCALING, "near_theta": 77.0}, "config.json", "5.0.0")
+    found = rope_from_hf(
+        account,
+        default_theta=10000.0,
+        max_position_embeddings=2048,
+        layer_kinds=kinds,
+        own_theta={"sliding_attention": ("near_theta", 1e3)},
+    )
+    assert not account.problems
+    assert found == {"full_attention": NORMAL, "sliding_attention": RopeParameters(rope_theta=77.0)}
+
+
 @pytest.mark.parametrize(
     "rope",
     [

@@ -49,7 +49,24 @@ def test_norms(dtype):
     x, bundle = tensor(2, 5, 8, dtype=dtype) * 3, Bundle(tensor(8, dtype=dtype), tensor(8, dtype=dtype))
     tolerance = 2e-6 if dtype == "float32" else 0
     close(kernels.rms_norm(x, bundle, 1e-2), reference.rms_norm(x, bundle, 1e-2), tolerance)
+    close(kernels.offset_rms_norm(x, bundle, 1e-2), reference.offset_rms_norm(x, bundle, 1e-2), tolerance or 2e-2)
     close(kernels.layer_norm(x, bundle, 1e-2), reference.layer_norm(x, bundle, 1e-2), 2e-6 if tolerance else 1e-2)
+
+
+def test_offset_rms_norm_is_its_formula():
+    x, weight = random.standard_normal((2, 5, 8)) * 3, random.standard_normal(8)
+    expected = x / np.sqrt((x**2).mean(-1, keepdims=True) + 1e-2) * (1 + weight)
+    for module in (kernels, reference):
+        got = module.offset_rms_norm(
+            ops.convert_to_tensor(x, "float32"), Bundle(ops.convert_to_tensor(weight, "float32")), 1e-2
+        )
+        close(got, expected)
+
+
+def test_a_window_that_is_not_causal_has_two_sides():
+    mask = kernels.attention_mask(None, 5, 5, causal=False, window=2)
+    distance = np.abs(np.arange(5)[:, None] - np.arange(5))
+    assert (ops.convert_to_numpy(mask)[0, 0] == (distance < 2)).all()
 
 
 ACTIVATIONS = {
@@ -87,6 +104,7 @@ MASKS = {
     "causal": {},
     "causal, continued": {"offset": 3},
     "window": {"window": 2},
+    "window, not causal": {"window": 2, "causal": False},
     "padded": {"valid": True},
     "padded window, continued": {"valid": True, "window": 3, "offset": 3},
     "padded, not causal": {"valid": True, "causal": False},

@@ -3,7 +3,7 @@
 from intermodal.config.accounting import Account, ConfigReport, Problem, Rule, one_of
 from intermodal.config.base import ModelConfig
 from intermodal.config.rope import RopeParameters, inverse_frequencies
-from intermodal.config.rope_spelling import FLAT, ROPE_KEYS, rope_from_hf, rope_to_hf
+from intermodal.config.rope_spelling import FLAT, ROPE_KEYS, rope_from_hf, rope_parameters_to_hf, rope_to_hf
 
 __all__ = [
     "FLAT",
@@ -17,5 +17,6 @@ __all__ = [
     "inverse_frequencies",
     "one_of",
     "rope_from_hf",
+    "rope_parameters_to_hf",
     "rope_to_hf",
 ]

@@ -61,6 +61,7 @@ class _TopLevel:
     given: Mapping[str, Any]
     default_theta: float
     max_position_embeddings: int
+    theta_key: str = "rope_theta"
 
 
 def rope_from_hf(
@@ -69,6 +70,7 @@ def rope_from_hf(
     default_theta: float,
     max_position_embeddings: int,
     layer_kinds: Sequence[str] | None = None,
+    own_theta: Mapping[str, tuple[str, float]] | None = None,
 ) -> dict[str, RopeParameters]:
     """Read the rotary parameters of a config in any of their spellings.
 
@@ -81,6 +83,8 @@ def rope_from_hf(
         default_theta: what `rope_theta` is where nothing gives it.
         max_position_embeddings: the config's own; some kinds fall back to it.
         layer_kinds: kinds of layers that may each have parameters of their own; None where all layers are alike.
+        own_theta: of these, the kinds that `rope_theta` and `rope_scaling` do not concern: for each, the top-level key
+            of its base and the default. `rope_parameters` then has to name kinds; one that it leaves out is plain.
 
     Returns:
         Parameters for each layer kind, `FLAT` alone where all are alike. Empty where a problem was found.
@@ -97,8 +101,11 @@ def rope_from_hf(
     for key in ("rope_theta", "partial_rotary_factor", "original_max_position_embeddings"):
         if key in account.raw:
             given[key] = account.read(_CHECKS[key], key, account.take(key))
-    top = _TopLevel(given, default_theta, max_position_embeddings)
     kinds = tuple(layer_kinds or (FLAT,))
+    tops = dict.fromkeys(kinds, _TopLevel(given, default_theta, max_position_embeddings))
+    for kind, (key, theta) in (own_theta or {}).items():
+        own = {"rope_theta": account.read(_CHECKS["rope_theta"], key, account.take(key))} if key in account.raw else {}
+        tops[kind] = _TopLevel(own, theta, max_position_embeddings, key)
 
     found: dict[str, dict[str, RopeParameters]] = {}
     for key, value in spelled.items():
@@ -106,14 +113,22 @@ def rope_from_hf(
         if nested and layer_kinds is None:
             account.refuse(key, value, "parameters for each layer kind, where all layers of this family are alike")
         elif nested:
-            if unknown := sorted(set(value) ^ set(kinds)):
-                account.refuse(key, value, f"expected parameters for {', '.join(kinds)}; {', '.join(unknown)} differ")
-            found[key] = {kind: _read(account, f"{key}.{kind}", value.get(kind, {}), top) for kind in kinds}
+            unknown = sorted(set(value) - set(kinds) if own_theta else set(value) ^ set(kinds))
+            accepted = (Mapping, type(None)) if own_theta else Mapping
+            wrong = [kind for kind, item in value.items() if not isinstance(item, accepted)]
+            if unknown or wrong:
+                text = f"expected parameters for {', '.join(kinds)}; {', '.join(unknown or wrong)} differ"
+                account.refuse(key, value, text)
+                continue
+            found[key] = {kind: _read(account, f"{key}.{kind}", value.get(kind) or {}, tops[kind]) for kind in kinds}
+        elif own_theta and key == "rope_parameters" and value:
+            account.refuse(key, value, f"expected parameters for each of {', '.join(kinds)}, which differ")
         else:
-            one = _read(account, key, value, top)
-            found[key] = dict.fromkeys(kinds, one)
+            found[key] = {
+                kind: _read(account, key, {} if kind in (own_theta or {}) else value, tops[kind]) for kind in kinds
+            }
     if not spelled:
-        found["rope_theta"] = dict.fromkeys(kinds, _read(account, "rope_theta", {}, top))
+        found["rope_theta"] = {kind: _read(account, "rope_theta", {}, tops[kind]) for kind in kinds}
     if len(account.problems) > before:
         return {}
     if len(found) == 2 and found["rope_parameters"] != found["rope_scaling"]:
@@ -122,16 +137,22 @@ def rope_from_hf(
     return next(iter(found.values()))
 
 
-def rope_to_hf(rope: RopeParameters) -> dict[str, Any]:
-    """Top-level keys that say this in the spellings of transformers 5 and of transformers 4, both at once.
-
-    transformers 5 reads the two as one; transformers 4 and tools written for it know only the second.
-    """
+def rope_parameters_to_hf(rope: RopeParameters) -> dict[str, Any]:
+    """One dict of parameters in the spelling of transformers 5."""
     parameters = {"rope_type": rope.rope_type, "rope_theta": rope.rope_theta}
     for item in fields(rope):
         value = getattr(rope, item.name)
         if item.name not in parameters and value != item.default:
             parameters[item.name] = value
+    return parameters
+
+
+def rope_to_hf(rope: RopeParameters) -> dict[str, Any]:
+    """Top-level keys that say this in the spellings of transformers 5 and of transformers 4, both at once.
+
+    transformers 5 reads the two as one; transformers 4 and tools written for it know only the second.
+    """
+    parameters = rope_parameters_to_hf(rope)
     scaling = {key: value for key, value in parameters.items() if key not in ("rope_theta", "partial_rotary_factor")}
     content: dict[str, Any] = {
         "rope_parameters": parameters,
@@ -166,10 +187,11 @@ def _read(account: Account, where: str, value: Mapping[str, Any], top: _TopLevel
             account.refuse(f"{where}.{key}", ABSENT, f'missing, and rope_type "{kind}" needs it')
             values[key] = ABSENT
     for key, item in top.given.items():
+        name = top.theta_key if key == "rope_theta" else key
         if key not in allowed:
-            account.inert[key] = f'rope_type "{kind}" does not use it'
+            account.inert[name] = f'rope_type "{kind}" does not use it'
         elif values.setdefault(key, item) != item and ABSENT not in (item, values[key]):
-            account.refuse(key, item, f"contradicts {where}.{key} = {values[key]:g}; drop one of the two")
+            account.refuse(name, item, f"contradicts {where}.{key} = {values[key]:g}; drop one of the two")
     if ABSENT in values.values():
         return RopeParameters()
     values.setdefault("rope_theta", top.default_theta)

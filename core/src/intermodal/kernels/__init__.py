@@ -24,6 +24,7 @@ from intermodal.kernels.reference import Cache
 linear = _native.linear
 embedding = _native.embedding
 rms_norm = _native.rms_norm
+offset_rms_norm = _native.offset_rms_norm
 layer_norm = _native.layer_norm
 silu = _native.silu
 gelu = _native.gelu
@@ -60,6 +61,7 @@ __all__ = [
     "linear",
     "merge_heads",
     "new_cache",
+    "offset_rms_norm",
     "relu",
     "rms_norm",
     "rotary_table",

@@ -22,6 +22,7 @@ __all__ = [
     "linear",
     "merge_heads",
     "new_cache",
+    "offset_rms_norm",
     "relu",
     "rms_norm",
     "rotary_table",
@@ -60,6 +61,13 @@ def rms_norm(x: Tensor, w: Bundle, epsilon: float) -> Tensor:
     wide = x.astype(jnp.float32)
     scale = lax.rsqrt(jnp.mean(wide * wide, axis=-1, keepdims=True) + epsilon)
     return w.weight.astype(x.dtype) * (wide * scale).astype(x.dtype)
+
+
+def offset_rms_norm(x: Tensor, w: Bundle, epsilon: float) -> Tensor:
+    """As `reference.offset_rms_norm`."""
+    wide = x.astype(jnp.float32)
+    scale = lax.rsqrt(jnp.mean(wide * wide, axis=-1, keepdims=True) + epsilon)
+    return (wide * scale * (1.0 + w.weight.astype(jnp.float32))).astype(x.dtype)
 
 
 def layer_norm(x: Tensor, w: Bundle, epsilon: float) -> Tensor:

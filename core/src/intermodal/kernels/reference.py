@@ -48,6 +48,16 @@ def rms_norm(x: Tensor, w: Bundle, epsilon: float) -> Tensor:
     return ops.cast(w.weight, x.dtype) * ops.cast(wide * scale, x.dtype)
 
 
+def offset_rms_norm(x: Tensor, w: Bundle, epsilon: float) -> Tensor:
+    """Root-mean-square norm times `1 + weight`, in float32 throughout: a weight of zeros changes nothing.
+
+    Unlike in `rms_norm`, the cast to x's dtype comes last. The order shows in bfloat16.
+    """
+    wide = ops.cast(x, "float32")
+    scale = ops.rsqrt(ops.mean(ops.square(wide), axis=-1, keepdims=True) + epsilon)
+    return ops.cast(wide * scale * (1.0 + ops.cast(w.weight, "float32")), x.dtype)
+
+
 def layer_norm(x: Tensor, w: Bundle, epsilon: float) -> Tensor:
     """Layer norm with weight and bias, in float32 throughout (arXiv:1607.06450)."""
     wide = ops.cast(x, "float32")
@@ -121,7 +131,7 @@ def attention_mask(
         queries: T; the first query stands at key `offset`.
         keys: S.
         causal: no query sees a later key.
-        window: a query sees itself and the `window - 1` keys before it.
+        window: a query sees itself, the `window - 1` keys before it and, unless causal, as many after it.
     """
     mask = None
     if causal or window is not None:
@@ -129,7 +139,8 @@ def attention_mask(
         column = ops.arange(keys)[None, :]
         seen = column <= row if causal else ops.ones((queries, keys), dtype="bool")
         if window is not None:
-            seen = ops.logical_and(seen, row - column < window)
+            distance = row - column if causal else ops.abs(row - column)
+            seen = ops.logical_and(seen, distance < window)
         mask = seen[None, None]
     if valid is not None:
         text = ops.cast(valid, "bool")[:, None, None, :]

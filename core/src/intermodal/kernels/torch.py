@@ -50,6 +50,11 @@ def rms_norm(x: Tensor, w: Bundle, epsilon: float) -> Tensor:
     return _cast(w.weight, x) * F.rms_norm(x.float(), w.weight.shape, None, epsilon).to(x.dtype)
 
 
+def offset_rms_norm(x: Tensor, w: Bundle, epsilon: float) -> Tensor:
+    """As `reference.offset_rms_norm`."""
+    return F.rms_norm(x.float(), w.weight.shape, 1.0 + w.weight.float(), epsilon).to(x.dtype)
+
+
 def layer_norm(x: Tensor, w: Bundle, epsilon: float) -> Tensor:
     """As `reference.layer_norm`."""
     return F.layer_norm(x.float(), w.weight.shape, w.weight.float(), w.bias.float(), epsilon).to(x.dtype)
@@ -120,7 +125,8 @@ def attention_mask(
     column = torch.arange(keys, device=device)[None, :]
     mask = column <= row if causal else torch.ones(queries, keys, dtype=torch.bool, device=device)
     if window is not None:
-        mask = mask & (row - column < window)
+        distance = row - column if causal else (row - column).abs()
+        mask = mask & (distance < window)
     mask = mask[None, None]
     return mask if valid is None else mask & valid[:, None, None, :keys].bool()
 

@@ -20,13 +20,18 @@ class CausalLM(TaskModel):
     task = "text-generation"
 
     def logits(self, w: Tree, step: Step, *, last_only: bool = False) -> Tensor:
-        """Logits of every position (B, T, V), or of the last alone (B, 1, V), in float32. `step.cache` is replaced."""
+        """Logits of every position (B, T, V), or of the last alone (B, 1, V), in float32. `step.cache` is replaced.
+
+        A config with a `final_logit_softcapping` keeps them between minus and plus that value, by a tanh.
+        """
         hidden = self.backbone.forward(w, step)["last_hidden_state"]
         if last_only:
             hidden = hidden[:, -1:]
         tied = self.weight_map["lm_head.weight"].tied_to
         head = w["embed_tokens"] if tied else w["head"]["lm_head"]
-        return ops.cast(kernels.linear(hidden, head), "float32")
+        logits = ops.cast(kernels.linear(hidden, head), "float32")
+        cap = getattr(self.config, "final_logit_softcapping", None)
+        return logits if cap is None else cap * ops.tanh(logits / cap)
 
     def compute(self, w: Tree, step: Step) -> Tensor:
         """Logits of every position."""

@@ -13,7 +13,7 @@ from typing import Literal
 
 from intermodal.weights.transforms import IDENTITY, Transform
 
-Role = Literal["linear", "embedding", "norm", "bias", "table"]
+Role = Literal["linear", "embedding", "norm", "offset norm", "bias", "table"]
 """What a weight does: decides how it is initialised from scratch, and whether LoRA and narrow storage reach it."""
 
 IfAbsent = Literal["refused", "left out", "new"]
@@ -222,9 +222,18 @@ def embedding(name: str, rows: int, width: int, *, gguf: str | None = None) -> l
     return [Weight(f"{name}.weight", (rows, width), "embedding", ("vocabulary", "hidden"), _gguf(gguf, "weight"))]
 
 
-def norm(name: str, width: int, *, bias: bool = False, gguf: str | None = None) -> list[Weight]:
-    """A normalisation: `name.weight` of shape (width,), and `name.bias`."""
-    weights = [Weight(f"{name}.weight", (width,), "norm", (None,), _gguf(gguf, "weight"))]
+def norm(
+    name: str,
+    width: int,
+    *,
+    bias: bool = False,
+    offset: bool = False,
+    gguf: str | None = None,
+    gguf_transform: Transform = IDENTITY,
+) -> list[Weight]:
+    """A normalisation: `name.weight` of shape (width,), and `name.bias`. With `offset`, 1 is added to the weight."""
+    role: Role = "offset norm" if offset else "norm"
+    weights = [Weight(f"{name}.weight", (width,), role, (None,), _gguf(gguf, "weight", gguf_transform))]
     if bias:
         weights.append(Weight(f"{name}.bias", (width,), "bias", (None,), _gguf(gguf, "bias")))
     return weights

@@ -184,7 +184,7 @@ class RandomSupply:
         kind = numpy_dtype(self._dtype)
         if variable.role == "norm":
             values = np.ones(variable.shape, kind)
-        elif variable.role == "bias":
+        elif variable.role in ("bias", "offset norm"):
             values = np.zeros(variable.shape, kind)
         else:
             size = math.prod(variable.shape)

@@ -87,3 +87,23 @@ class Deinterleave(Transform):
 
     def _swap(self, values: np.ndarray, split: tuple[int, int, int]) -> np.ndarray:
         return values.reshape(*split, *values.shape[1:]).swapaxes(1, 2).reshape(values.shape)
+
+
+@dataclass(frozen=True)
+class AddConstant(Transform):
+    """The variable is what is stored plus a constant. Both directions round once, in the dtype of the values.
+
+    GGUF files hold some norms with 1 added, in float32. That was added to bfloat16 or float16, so it comes off again
+    without a trace where the sum fits float32.
+    """
+
+    constant: float
+
+    def load(self, values: np.ndarray) -> np.ndarray:
+        return values + values.dtype.type(self.constant)
+
+    def export(self, values: np.ndarray) -> np.ndarray:
+        return values - values.dtype.type(self.constant)
+
+    def stored_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        return shape
