@@ -60,6 +60,12 @@ def test_a_prompt_longer_than_a_piece_and_a_growing_cache(model, reference, monk
     assert generate(model, [prompt], 120, steps=64)[0].tolist() == continued(reference, prompt, 120)
 
 
+def test_a_cache_that_is_just_large_enough_does_not_grow(model, monkeypatch):
+    monkeypatch.setattr(decoding, "grow", None)
+    room = 256 - 64
+    assert generate(model, PROMPTS[1:2], room, steps=63).shape == (1, room)
+
+
 def test_logits_through_the_cache_are_those_of_a_whole_pass(model):
     ids = np.array([PROMPTS[2]], np.int32)
     whole = host(model(ids))[0]

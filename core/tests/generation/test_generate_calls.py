@@ -156,6 +156,10 @@ def test_chat_renders_the_template_without_a_second_bos(model, continue_ids):
     extended = model.tokenizer.encode("<bos><user>foxdogmore<assistant>", add_special_tokens=False)
     got = model.chat(messages, tools=[{"name": "dog"}], template_variables={"extra": "more"}, max_new_tokens=12)
     assert got == model.tokenizer.decode(continue_ids(extended, 12))
+    begun = [*messages, {"role": "assistant", "content": "jumps"}]
+    left_open = model.tokenizer.encode("<bos><user>fox<assistant>jumps", add_special_tokens=False)
+    got = model.chat(begun, continue_final_message=True, max_new_tokens=12)
+    assert got == model.tokenizer.decode(continue_ids(left_open, 12))
 
 
 @pytest.mark.parametrize(

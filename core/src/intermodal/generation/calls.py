@@ -94,6 +94,7 @@ def chat(
     documents: Sequence[Mapping[str, Any]] | None = None,
     chat_template: str | None = None,
     template_variables: Mapping[str, Any] | None = None,
+    continue_final_message: bool = False,
     stream: bool = False,
     stop: str | Sequence[str] | None = None,
     **options: Any,
@@ -107,6 +108,7 @@ def chat(
         documents: dicts with `title` and `text`, for templates that know documents.
         chat_template: Jinja source or the name of one of the checkpoint's templates, instead of its default.
         template_variables: more names for the template, such as `{"enable_thinking": False}`.
+        continue_final_message: go on with the last message instead of answering it.
         stream: return an iterator of pieces of text; for several conversations of `(index, piece)`.
         stop: strings that end the answer, and are not part of it.
         options: as `generate` takes them.
@@ -123,7 +125,13 @@ def chat(
 
     settings = settings_of(model, stop=stop, **options)
     ids = require_tokenizer(model).apply_chat_template(
-        messages, tools, documents, chat_template=chat_template, **dict(template_variables or {})
+        messages,
+        tools,
+        documents,
+        add_generation_prompt=not continue_final_message,
+        continue_final_message=continue_final_message,
+        chat_template=chat_template,
+        **dict(template_variables or {}),
     )
     several = is_batch(messages)
     rows = [check_ids(row, index, model.config.vocab_size) for index, row in enumerate(ids if several else [ids])]

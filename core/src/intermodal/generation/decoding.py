@@ -9,10 +9,11 @@ from typing import Any
 import keras
 import numpy as np
 
-from intermodal.generation.batch import AHEAD, RUN, Batch, cache_bucket, pad_left, round_up
+from intermodal.generation.batch import AHEAD, PIECE, RUN, Batch, cache_bucket, pad_left, round_up
 from intermodal.generation.sampling import Controls, Mode, Uniforms
 from intermodal.generation.state import State, grow
 from intermodal.kernels.ops import ops
+from intermodal.layers.storage import device_kind
 
 
 class Decoding:
@@ -42,16 +43,18 @@ class Decoding:
         self._weights = self._loop.tensors()
         self._mode, self._numbers = mode, numbers
         self._uniforms = Uniforms(seed, len(prompts))
+        self._to_come = max(limits)
         longest = max(map(len, prompts))
-        batch = pad_left(prompts, round_up(longest, self._loop.piece) if self._loop.compiled else longest)
-        capacity = cache_bucket(batch.ids.shape[1] + min(max(limits), AHEAD))
-        self._state = self._read(model, batch, np.asarray(limits, np.int32), capacity)
-        self._unseen: np.ndarray | None = _host(self._state.token)[:, None]
-        self._used = batch.ids.shape[1]
+        with self._loop.device_of(self._weights):
+            piece = PIECE[device_kind()] if self._loop.compiled else longest
+            batch = pad_left(prompts, round_up(longest, piece))
+            self._used = batch.ids.shape[1]
+            capacity = cache_bucket(self._used + min(self._to_come, AHEAD))
+            self._state = self._read(model, batch, piece, np.asarray(limits, np.int32), capacity)
+            self._first: np.ndarray | None = _host(self._state.token)[:, None]
 
-    def _read(self, model: Any, batch: Batch, limits: np.ndarray, capacity: int) -> State:
+    def _read(self, model: Any, batch: Batch, piece: int, limits: np.ndarray, capacity: int) -> State:
         loop, (rows, length) = self._loop, batch.ids.shape
-        piece = loop.piece if loop.compiled else length
         valid = None
         if loop.compiled or batch.padded:
             room = np.ones((rows, capacity - length), bool)
@@ -84,22 +87,27 @@ class Decoding:
         """End a row from outside, for a stop string."""
         ended = self.finished.copy()
         ended[row] = True
-        self._state = self._state._replace(finished=ops.convert_to_tensor(ended))
+        with self._loop.device_of(self._weights):
+            self._state = self._state._replace(finished=ops.convert_to_tensor(ended))
 
     def advance(self, steps: int) -> np.ndarray:
-        """Generate up to `steps` more tokens of each row: (B, taken) int32, with padding after a row's end.
+        """Generate up to `steps` more tokens of each row: (B, taken) int32, with zeros after a row's end.
 
-        `taken` is less than `steps` when all rows end; it is 0 when they had.
+        `taken` is less than `steps` when all rows end, or `steps` is more than one call takes; 0 when they had ended.
         """
-        if self._unseen is not None:  # the token that the prompts' last logits gave
-            ids, self._unseen = self._unseen, None
-            return ids
-        steps = min(steps, RUN)
+        if self._first is not None:  # the token that the prompts' last logits gave
+            ids, self._first = self._first, None
+        else:
+            with self._loop.device_of(self._weights):
+                ids = self._continue(min(steps, RUN, self._to_come))
+        self._to_come -= ids.shape[1]
+        return ids
+
+    def _continue(self, steps: int) -> np.ndarray:
         if self._used + steps > self._state.capacity:
             self._state = grow(self._state, 2 * self._state.capacity)
-        self._state, ids = self._loop.run(
-            self._weights, self._state, self._uniforms.draw(steps), self._numbers, self._mode
-        )
+        uniforms = self._uniforms.draw(steps)
+        self._state, ids = self._loop.run(self._weights, self._state, uniforms, self._numbers, self._mode)
         self._used += ids.shape[1]
         return ids
 

@@ -6,6 +6,7 @@ The cache is donated, so that it is written in place.
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import jax
@@ -13,10 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from intermodal.generation.batch import PIECE, RUN
+from intermodal.generation.batch import RUN
 from intermodal.generation.sampling import Controls, Mode
 from intermodal.generation.state import State, advance_by_one, read, settle
-from intermodal.layers.storage import device_kind
 
 
 class Loop:
@@ -26,7 +26,6 @@ class Loop:
 
     def __init__(self, model: Any) -> None:
         self.model = model
-        self.piece = PIECE[device_kind()]
 
         def read_piece(w: Any, cache: Any, ids: Any, positions: Any, valid: Any, offset: Any) -> tuple[Any, Any]:
             return read(model, w, cache, ids, positions, valid, offset)
@@ -48,6 +47,11 @@ class Loop:
     def tensors(self) -> Any:
         """The model's weights as they are now."""
         return self.model.tensors()
+
+    def device_of(self, w: Any) -> AbstractContextManager[Any]:
+        """A scope in which new arrays are made where the weights are."""
+        devices = jax.tree.leaves(w)[0].devices()
+        return jax.default_device(next(iter(devices))) if len(devices) == 1 else nullcontext()
 
     def read(self, w: Any, cache: Any, ids: Any, positions: Any, valid: Any, offset: int) -> tuple[Any, Any]:
         """See `state.read`."""

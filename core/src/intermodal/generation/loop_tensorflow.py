@@ -7,16 +7,16 @@ variables would tie a compiled function to the objects that LoRA and quantisatio
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 from tensorflow.compiler.tf2xla.python import xla  # pyright: ignore[reportMissingImports]
 
-from intermodal.generation.batch import PIECE, RUN
+from intermodal.generation.batch import RUN
 from intermodal.generation.sampling import Controls, Mode
 from intermodal.generation.state import State, advance_by_one, read, settle
-from intermodal.layers.storage import device_kind
 
 
 class Loop:
@@ -26,7 +26,6 @@ class Loop:
 
     def __init__(self, model: Any) -> None:
         self.model = model
-        self.piece = PIECE[device_kind()]
         self._functions: dict[tuple[str, Hashable], Any] = {}
 
     def compilations(self) -> dict[str, int]:
@@ -39,6 +38,10 @@ class Loop:
     def tensors(self) -> Any:
         """The model's weights as they are now, as tensors that share the variables' memory."""
         return _tensors(self.model.tensors())
+
+    def device_of(self, w: Any) -> AbstractContextManager[Any]:
+        """A scope in which new tensors are made where the weights are."""
+        return tf.device(_leaves(w)[0].device)
 
     def read(self, w: Any, cache: Any, ids: Any, positions: Any, valid: Any, offset: int) -> tuple[Any, Any]:
         """See `state.read`."""

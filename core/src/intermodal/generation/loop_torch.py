@@ -6,8 +6,10 @@ be faster and need up to three times the memory.
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from typing import Any
 
+import keras
 import numpy as np
 import torch
 
@@ -27,6 +29,10 @@ class Loop:
     def tensors(self) -> Any:
         """The model's weights as they are now."""
         return self.model.tensors()
+
+    def device_of(self, w: Any) -> AbstractContextManager[Any]:
+        """A scope in which new tensors are made where the weights are."""
+        return keras.device(str(_first_tensor(w).device))
 
     @torch.inference_mode()
     def read(self, w: Any, cache: Any, ids: Any, positions: Any, valid: Any, offset: int) -> tuple[Any, Any]:
@@ -51,3 +57,9 @@ class Loop:
             taken.append(state.token)
         ids = torch.stack(taken, dim=1).cpu().numpy() if taken else np.zeros((len(uniforms), 0), np.int32)
         return state, ids
+
+
+def _first_tensor(tree: Any) -> torch.Tensor:
+    while not isinstance(tree, torch.Tensor):
+        tree = next(part for part in (tree.values() if isinstance(tree, dict) else tree) if part is not None)
+    return tree

@@ -49,9 +49,13 @@ class Run:
             for lengths in self._lengths
         ]
         self._pace = Pace(QUICK_SECONDS if stream or settings.stop_strings else PATIENT_SECONDS)
+        self._pieces = self._generate()
 
     def __iter__(self) -> Iterator[tuple[int, str]]:
-        """Generate, and give out pieces of text that are not empty."""
+        """Generate, and give out pieces of text that are not empty. Iterated again, it goes on where it was left."""
+        return self._pieces
+
+    def _generate(self) -> Iterator[tuple[int, str]]:
         if not self._rows:
             return
         mode, numbers = choice(self._model, self._settings, self._lengths)
