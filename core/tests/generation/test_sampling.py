@@ -6,7 +6,8 @@ import keras
 import numpy as np
 import pytest
 import torch
-from intermodal.generation.sampling import FLOOR, Mode, Uniforms, choose, controls, draw, keep
+from intermodal.generation.filters import FLOOR, keep
+from intermodal.generation.sampling import Mode, Uniforms, choose, controls, draw
 from transformers import (
     MinLengthLogitsProcessor,
     MinPLogitsWarper,
@@ -82,6 +83,9 @@ def test_equal_logits_are_kept_together():
     values = np.zeros((1, V), "float32")
     values[0, :4] = 2.0
     kept = host(keep(tensor(values), controls(top_k=2), Mode(V, sample=True, top_k=True)))
+    assert np.isfinite(kept[0]).nonzero()[0].tolist() == [0, 1, 2, 3]
+    # Half of the four is reached within the first two, which leave the other two in as well.
+    kept = host(keep(tensor(values), controls(top_k=2, top_p=0.4), Mode(V, sample=True, top_k=True, top_p=True)))
     assert np.isfinite(kept[0]).nonzero()[0].tolist() == [0, 1, 2, 3]
 
 

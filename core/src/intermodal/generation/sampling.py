@@ -3,9 +3,6 @@
 The filters are those of transformers' logits processors, in its order: repetition penalty, minimum length,
 temperature, top-k, top-p, min-p. What is drawn depends on logits and one uniform number a row and step, which the host
 makes; so a seed gives the same text on every backend, as far as their logits agree.
-
-Filters end in one threshold: tokens below it are out. Thresholds are found by bisection, because sorting a vocabulary
-costs a CPU as much as a third of a small model's step.
 """
 
 from __future__ import annotations
@@ -17,12 +14,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from intermodal.generation.filters import keep
 from intermodal.kernels.ops import ops
 
 Tensor = Any
 
-FLOOR = -104.0  # exp of it is zero in float32: nothing that far below the likeliest token is ever drawn
-BISECTIONS = 40  # FLOOR / 2**40 is 1e-10, below the spacing of float32 wherever it matters
 STOPS = 8  # room for stop tokens at least; it doubles, so that their number hardly ever compiles anything anew
 
 
@@ -137,37 +133,6 @@ def choose(
     if not mode.sample:
         return ops.cast(ops.argmax(logits, axis=-1), "int32")
     return draw(keep(logits / numbers.temperature, numbers, mode), uniform)
-
-
-def keep(logits: Tensor, numbers: Controls, mode: Mode) -> Tensor:
-    """Logits (B, V) less their maximum, -inf where top-k, top-p or min-p rule a token out.
-
-    Equal logits are kept or ruled out together.
-    """
-    logits = ops.maximum(logits - ops.max(logits, axis=-1, keepdims=True), FLOOR)
-    least = ops.full_like(logits[:, :1], FLOOR)
-    if mode.top_k:
-        # The largest threshold that still leaves k tokens.
-        least = _bisect(lambda t: ops.sum(ops.cast(logits >= t, "int32"), -1, keepdims=True) >= numbers.top_k, least)
-    if mode.top_p:
-        weights = ops.where(logits >= least, ops.exp(logits), 0.0)
-        spare = (1.0 - numbers.top_p) * ops.sum(weights, axis=-1, keepdims=True)
-        # The largest threshold below which no more than 1 - p of the probability lies.
-        least = _bisect(lambda t: ops.sum(ops.where(logits < t, weights, 0.0), -1, keepdims=True) <= spare, least)
-    least = ops.maximum(least, ops.log(numbers.min_p))
-    return ops.where(ops.logical_and(logits >= ops.minimum(least, 0.0), logits > FLOOR), logits, -np.inf)
-
-
-def _bisect(holds: Any, start: Tensor) -> Tensor:
-    """The largest of the numbers between FLOOR and a little above 0 for which `holds`, which is true up to a point."""
-
-    def halve(_: Any, bounds: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-        low, high = bounds
-        middle = (low + high) * 0.5
-        below = holds(middle)
-        return ops.where(below, middle, low), ops.where(below, high, middle)
-
-    return ops.fori_loop(0, BISECTIONS, halve, (start, ops.full_like(start, 1e-6)))[0]
 
 
 def draw(logits: Tensor, uniform: Tensor) -> Tensor:
