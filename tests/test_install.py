@@ -81,7 +81,7 @@ def test_a_wheel_holds_its_package_and_nothing_else(wheels, name):
         headers = HeaderParser().parsestr(wheel.read(next(m for m in members if m.endswith("/METADATA"))).decode())
     package = "intermodal" if name == "core" else f"intermodal_{name}"
     assert {member.partition("/")[0] for member in members} == {package, f"{package}-{headers['Version']}.dist-info"}
-    assert not [member for member in members if "tests/" in member or "__pycache__" in member]
+    assert not [member for member in members if "/tests/" in member or "__pycache__" in member]
     if name != "core":
         (core,) = [line for line in headers.get_all("Requires-Dist", []) if line.startswith("intermodal")]
         assert "<" in core

@@ -4,7 +4,7 @@ import sys
 from types import SimpleNamespace
 
 import pytest
-from intermodal import families
+from intermodal import catalog, families
 from intermodal.catalog import ALLOW_LIST, COMMANDS, FAMILIES, FORMATS, SOURCES
 from intermodal.errors import (
     AmbiguousPluginError,
@@ -67,7 +67,9 @@ def test_a_checkpoint_without_a_model_type_asks_for_one(site):
     assert manager().family("", override="alpha").family.name == "alpha"
 
 
-def test_a_missing_plugin_is_suggested_by_name():
+def test_a_missing_plugin_is_suggested_by_name(monkeypatch):
+    others = [claim for claim in catalog.claims() if claim.dist != "intermodal-gemma3"]
+    monkeypatch.setattr(catalog, "claims", lambda: others)
     with pytest.raises(MissingPluginError, match=r"'gemma3_text'.*pip install intermodal-gemma3$"):
         manager().family("gemma3_text")
 
