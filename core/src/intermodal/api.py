@@ -28,10 +28,11 @@ if TYPE_CHECKING:
     )
     from intermodal.config.accounting import ABSENT, Account, Problem, Rule, one_of, refusal
     from intermodal.config.gguf import GGUF_INERT, GGUF_RULES, GgufKeys, decoder_fields
-    from intermodal.errors import InputError
+    from intermodal.errors import CheckpointError, InputError, TokenizerError
     from intermodal.layers.backbone import Backbone
     from intermodal.layers.parameters import Tree
     from intermodal.layers.step import Step
+    from intermodal.processing.tokenizer import Tokenizer, TokenizerParts
     from intermodal.sources.base import Access, Repository, Source
     from intermodal.tasks.base import TaskModel
     from intermodal.tasks.sentence import SentenceEmbedding
@@ -67,10 +68,11 @@ _HOMES = {
     ),
     "intermodal.config.accounting": ("ABSENT", "Account", "Problem", "Rule", "one_of", "refusal"),
     "intermodal.config.gguf": ("GGUF_INERT", "GGUF_RULES", "GgufKeys", "decoder_fields"),
-    "intermodal.errors": ("InputError",),
+    "intermodal.errors": ("CheckpointError", "InputError", "TokenizerError"),
     "intermodal.layers.backbone": ("Backbone",),
     "intermodal.layers.parameters": ("Tree",),
     "intermodal.layers.step": ("Step",),
+    "intermodal.processing.tokenizer": ("Tokenizer", "TokenizerParts"),
     "intermodal.sources.base": ("Access", "Repository", "Source"),
     "intermodal.tasks.base": ("TaskModel",),
     "intermodal.tasks.sentence": ("SentenceEmbedding",),
@@ -111,6 +113,7 @@ __all__ = [
     "Alias",
     "Backbone",
     "Checkpoint",
+    "CheckpointError",
     "CheckpointReader",
     "ConfigReport",
     "Deinterleave",
@@ -132,6 +135,9 @@ __all__ = [
     "Step",
     "TaskModel",
     "TensorInfo",
+    "Tokenizer",
+    "TokenizerError",
+    "TokenizerParts",
     "Transform",
     "Tree",
     "Weight",
