@@ -52,7 +52,7 @@ FAULTS = {
     ): r"tie_word_embeddings = true, and the weight map of no architecture",
     ("LostRows", "test_every_element_has_one_place[LlamaModel]"): r"mlp\.(up|gate)_proj\.weight",
     ("PlainGguf", "test_transformers_reads_the_gguf_file_alike"): r"other values.*layers\.0\.self_attn\.q_proj\.weight",
-    ("IgnoredField", "test_inert_keys_change_no_output"): r"mlp_bias is called inert \(nobody uses it\)",
+    ("IgnoredField", "test_keys_that_are_let_through_change_no_output"): r"mlp_bias is called inert \(nobody uses it\)",
     (
         "OverlookedField",
         "test_every_field_of_transformers_config_is_in_a_table",

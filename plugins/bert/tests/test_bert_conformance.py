@@ -26,6 +26,7 @@ REFUSED = {
     "hidden_act": {"hidden_act": "quick_gelu"},
     "relative positions": {"position_embedding_type": "relative_key"},
     "is_decoder": {"is_decoder": True},
+    "is_causal": {"is_causal": True},
     "add_cross_attention": {"add_cross_attention": True},
     "heads that do not divide hidden_size": {"hidden_size": 50},
     "quantization_config": {"quantization_config": {"quant_method": "gptq"}},

@@ -57,9 +57,13 @@ class BertConfig(ModelConfig):
             "positions then enter attention by their distance, which transformers 5 no longer reads either",
             "Only absolute positions are supported",
         ),
+        "is_causal": Rule(
+            one_of(None, False),
+            "tokens of texts without padding then see only those before them",
+            "This family looks both ways",
+        ),
     }
     inert_keys: ClassVar[Mapping[str, str]] = {
-        "is_causal": "attention looks both ways whatever it says",
         "directionality": "it notes that attention looks both ways",
         "embedding_size": "only widths that are refused here need it",
         **dict.fromkeys(POOLER_KEYS, "the pooler is one dense layer on the first token"),
