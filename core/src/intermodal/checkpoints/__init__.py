@@ -49,7 +49,8 @@ def open_checkpoint(
         return own.open(repository)
     if variant is not None:
         raise CheckpointError(
-            f"{repository.uri} holds no SafeTensors files, and only those come in variants: leave out variant={variant!r}."
+            f"{repository.uri} holds no SafeTensors files, and only those come in variants: leave out "
+            f"variant={variant!r}."
         )
     reader_for = reader_for or _no_reader
     if repository.selected is not None:

@@ -71,7 +71,8 @@ def _renamed(checkpoint: Checkpoint, key_mapping: Mapping[str, str]) -> dict[str
         if not found:
             example = next(iter(names.values()), "none")
             raise CheckpointError(
-                f"key_mapping: {pattern!r} is found in no tensor name of {checkpoint.repository.uri}; one is {example!r}."
+                f"key_mapping: {pattern!r} is found in no tensor name of {checkpoint.repository.uri}; one of them is "
+                f"{example!r}."
             )
         names.update(found)
     original: dict[str, str] = {}
