@@ -45,7 +45,8 @@ def gguf_file(folder: Path, kind: str) -> Path:
 
     package, _, inside = DEMO.removeprefix("pkg://").partition("/")
     spec = importlib.util.find_spec(package)  # finds it without importing it
-    assert spec and spec.submodule_search_locations
+    assert spec is not None, f"{package} is not installed"
+    assert spec.submodule_search_locations
     names = {"float32": "F32", "bfloat16": "BF16", "float16": "F16"}
     wanted = gguf.GGMLQuantizationType[names.get(kind, kind.upper())]
     reader = gguf.GGUFReader(Path(spec.submodule_search_locations[0]) / inside)
@@ -120,7 +121,7 @@ def in_process(script: str, way: str, *arguments: str, backend: str | None = Non
 def median_of(
     runs: int, ways: list[tuple[str, str | None]], measure: Callable[[str, str | None], dict[str, Any] | None]
 ) -> dict[tuple[str, str | None], dict[str, Any]]:
-    """Measure all ways `runs` times, one after the other in turn, and give the median of each figure (the first of what is no number)."""
+    """Measure all ways `runs` times, one after the other in turn, and give the median of each figure."""
     seen: dict[tuple[str, str | None], list[dict[str, Any]]] = {}
     for _ in range(runs):
         for way in ways:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from common import arguments, bandwidth, checkpoint, gguf_file, in_process, median_of, show
+from common import BACKENDS, arguments, bandwidth, checkpoint, gguf_file, in_process, median_of, show
 
 NEW = 64
 PROMPT = 32
@@ -47,19 +47,12 @@ class Way(NamedTuple):
         return cls(what, backend, storage, int(prompt[0]) if prompt else PROMPT)
 
 
-WAYS = tuple(
-    Way.of(name)
-    for name in (
-        "intermodal:jax:float32 intermodal:jax:bfloat16 intermodal:jax:int8 "
-        "intermodal:torch:float32 intermodal:torch:bfloat16 intermodal:torch:int8 "
-        "intermodal:tensorflow:float32 intermodal:tensorflow:bfloat16 intermodal:tensorflow:int8 "
-        "transformers:torch:float32 transformers:torch:bfloat16 "
-        "keras-hub:jax:float32 keras-hub:torch:float32 keras-hub:tensorflow:float32 "
-        "llama.cpp:ggml:float32 llama.cpp:ggml:bfloat16 llama.cpp:ggml:q8_0"
-    ).split()
+WAYS = (
+    *(Way("intermodal", backend, storage) for backend in BACKENDS for storage in ("float32", "bfloat16", "int8")),
+    *(Way("transformers", "torch", storage) for storage in ("float32", "bfloat16")),
+    *(Way("keras-hub", backend, "float32") for backend in BACKENDS),
+    *(Way("llama.cpp", "ggml", storage) for storage in ("float32", "bfloat16", "q8_0")),
 )
-
-HISTORIES = (32, 512, 1024, 2048, 4096, 8000)
 
 
 def run(ways: Sequence[Way] = WAYS, *, cache: Path, runs: int = 1, new: int = NEW) -> list[dict[str, Any]]:
