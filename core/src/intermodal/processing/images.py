@@ -126,7 +126,7 @@ def _decoded(data: bytes, name: str) -> np.ndarray:
     PIL = pillow()
     try:
         with PIL.Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            check_size(*image.size, name)
+            check_size(image.width, image.height, name)
             _check_depth(image, name)
             upright = PIL.ImageOps.exif_transpose(image)
             return _array(upright.convert("RGB"))
@@ -139,7 +139,7 @@ def _decoded(data: bytes, name: str) -> np.ndarray:
 def _over_white(image: Image) -> np.ndarray:
     """A PIL image, what is transparent laid over white."""
     PIL = pillow()
-    check_size(*image.size, "The image")
+    check_size(image.width, image.height, "The image")
     _check_depth(image, "The image")
     if "A" in image.getbands() or image.info.get("transparency") is not None:
         clear = image.convert("RGBA")
