@@ -134,8 +134,9 @@ def _outputs(subject: Subject, changes: Mapping[str, Any], weights: Mapping[str,
     for case, inputs in subject.cases(subject.task()).items():
         mask = inputs.get("attention_mask")
         for name, values in reference_outputs(model, **inputs).items():
-            by_token = mask is not None and values.shape[: mask.ndim] == mask.shape
-            found[f"{case}/{name}"] = values[mask.astype(bool)] if by_token else values
+            if mask is not None and values.shape[: mask.ndim] == mask.shape:
+                values = values[mask.astype(bool)]
+            found[f"{case}/{name}"] = values
     return found
 
 
