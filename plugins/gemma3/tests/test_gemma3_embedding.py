@@ -1,4 +1,4 @@
-"""EmbeddingGemma: sentence vectors of a model that looks both ways, against the sentence-transformers library itself."""
+"""EmbeddingGemma: sentence vectors of a model that looks both ways, against sentence-transformers itself."""
 
 import json
 import shutil
@@ -187,7 +187,7 @@ def test_weights_that_do_not_fit_are_refused_by_name(folder):
     with pytest.raises(WeightError, match=r"3_Dense.linear.weight in 3_Dense/model.safetensors: shape \(80, 48\)"):
         intermodal.load(folder)
     (folder / "3_Dense/model.safetensors").rename(folder / "3_Dense/pytorch_model.bin")
-    with pytest.raises(CheckpointError, match="no 3_Dense/model.safetensors"):
+    with pytest.raises(CheckpointError, match=r"no 3_Dense/model\.safetensors"):
         intermodal.load(folder)
 
 
@@ -253,7 +253,7 @@ def vectors(model):
 def test_a_gguf_file_gives_the_same_vectors(original, tmp_path):
     pytest.importorskip("intermodal_gguf")
     with warnings.catch_warnings():
-        warnings.simplefilter("error")
+        warnings.simplefilter("error", UserWarning)
         model = intermodal.load(write_gguf(original, tmp_path / "model.gguf"))
     assert model.task == "sentence-similarity"
     wanted = vectors(intermodal.load(original))
@@ -282,7 +282,7 @@ def test_the_files_of_sentence_transformers_beside_a_gguf_file_count(original, t
         (shutil.copytree if (original / name).is_dir() else shutil.copy)(original / name, tmp_path / "mixed" / name)
     path = write_gguf(original, tmp_path / "mixed" / "model.gguf", linears=False)
     with warnings.catch_warnings():
-        warnings.simplefilter("error")
+        warnings.simplefilter("error", UserWarning)
         model = intermodal.load(path)
     assert dict(model.sentences.prompts) == PROMPTS
     close(vectors(model), vectors(intermodal.load(original)))
