@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from intermodal.layers.backbone import Backbone
     from intermodal.layers.parameters import Tree
     from intermodal.layers.step import Step
+    from intermodal.presets import CausalLMPreset, Preset
     from intermodal.sources.base import Access, Repository, Source
     from intermodal.tasks.base import TaskModel
     from intermodal.tasks.sentence import SentenceEmbedding
@@ -71,6 +72,7 @@ _HOMES = {
     "intermodal.layers.backbone": ("Backbone",),
     "intermodal.layers.parameters": ("Tree",),
     "intermodal.layers.step": ("Step",),
+    "intermodal.presets": ("CausalLMPreset", "Preset"),
     "intermodal.sources.base": ("Access", "Repository", "Source"),
     "intermodal.tasks.base": ("TaskModel",),
     "intermodal.tasks.sentence": ("SentenceEmbedding",),
@@ -110,6 +112,7 @@ __all__ = [
     "AddConstant",
     "Alias",
     "Backbone",
+    "CausalLMPreset",
     "Checkpoint",
     "CheckpointReader",
     "ConfigReport",
@@ -123,6 +126,7 @@ __all__ = [
     "ModelConfig",
     "Part",
     "Permute",
+    "Preset",
     "Problem",
     "Repository",
     "RopeParameters",

@@ -1,1 +1,9 @@
 """The Gemma 3 family for intermodal."""
+
+from intermodal_gemma3.presets import (
+    Gemma3Backbone,
+    Gemma3CausalLM,
+    Gemma3TextClassifier,
+)
+
+__all__ = ["Gemma3Backbone", "Gemma3CausalLM", "Gemma3TextClassifier"]
