@@ -28,11 +28,14 @@ if TYPE_CHECKING:
     )
     from intermodal.config.accounting import ABSENT, Account, Problem, Rule, one_of, refusal
     from intermodal.config.gguf import GGUF_INERT, GGUF_RULES, GgufKeys, decoder_fields
-    from intermodal.errors import InputError
+    from intermodal.errors import CheckpointError, InputError, TokenizerError
     from intermodal.layers.backbone import Backbone
     from intermodal.layers.parameters import Tree
     from intermodal.layers.step import Step
     from intermodal.presets import CausalLMPreset, Preset
+    from intermodal.processing.image_processor import ImageProcessor
+    from intermodal.processing.processor import Processor
+    from intermodal.processing.tokenizer import Tokenizer, TokenizerParts
     from intermodal.sources.base import Access, Repository, Source
     from intermodal.tasks.base import TaskModel
     from intermodal.tasks.sentence import SentenceEmbedding
@@ -68,11 +71,14 @@ _HOMES = {
     ),
     "intermodal.config.accounting": ("ABSENT", "Account", "Problem", "Rule", "one_of", "refusal"),
     "intermodal.config.gguf": ("GGUF_INERT", "GGUF_RULES", "GgufKeys", "decoder_fields"),
-    "intermodal.errors": ("InputError",),
+    "intermodal.errors": ("CheckpointError", "InputError", "TokenizerError"),
     "intermodal.layers.backbone": ("Backbone",),
     "intermodal.layers.parameters": ("Tree",),
     "intermodal.layers.step": ("Step",),
     "intermodal.presets": ("CausalLMPreset", "Preset"),
+    "intermodal.processing.image_processor": ("ImageProcessor",),
+    "intermodal.processing.processor": ("Processor",),
+    "intermodal.processing.tokenizer": ("Tokenizer", "TokenizerParts"),
     "intermodal.sources.base": ("Access", "Repository", "Source"),
     "intermodal.tasks.base": ("TaskModel",),
     "intermodal.tasks.sentence": ("SentenceEmbedding",),
@@ -114,6 +120,7 @@ __all__ = [
     "Backbone",
     "CausalLMPreset",
     "Checkpoint",
+    "CheckpointError",
     "CheckpointReader",
     "ConfigReport",
     "Deinterleave",
@@ -121,6 +128,7 @@ __all__ = [
     "GgufKeys",
     "Identity",
     "Ignored",
+    "ImageProcessor",
     "InputError",
     "Metadata",
     "ModelConfig",
@@ -128,6 +136,7 @@ __all__ = [
     "Permute",
     "Preset",
     "Problem",
+    "Processor",
     "Repository",
     "RopeParameters",
     "Rule",
@@ -136,6 +145,9 @@ __all__ = [
     "Step",
     "TaskModel",
     "TensorInfo",
+    "Tokenizer",
+    "TokenizerError",
+    "TokenizerParts",
     "Transform",
     "Tree",
     "Weight",
