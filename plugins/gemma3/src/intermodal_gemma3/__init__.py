@@ -4,6 +4,7 @@ from intermodal_gemma3.presets import (
     Gemma3Backbone,
     Gemma3CausalLM,
     Gemma3TextClassifier,
+    Gemma3TextEmbedder,
 )
 
-__all__ = ["Gemma3Backbone", "Gemma3CausalLM", "Gemma3TextClassifier"]
+__all__ = ["Gemma3Backbone", "Gemma3CausalLM", "Gemma3TextClassifier", "Gemma3TextEmbedder"]

@@ -24,3 +24,10 @@ class Gemma3TextClassifier(Preset):
 
     families = ("gemma3_text",)
     task = "text-classification"
+
+
+class Gemma3TextEmbedder(Preset):
+    """Gemma 3's text model with what makes one vector of a text, as EmbeddingGemma has it."""
+
+    families = ("gemma3_text",)
+    task = "sentence-similarity"
