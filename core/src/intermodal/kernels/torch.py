@@ -121,7 +121,10 @@ def merge_heads(x: Tensor) -> Tensor:
 def attention_mask(
     valid: Tensor | None, queries: int, keys: int, offset: int = 0, *, causal: bool = True, window: int | None = None
 ) -> Tensor | str | None:
-    """As `reference.attention_mask`; where no matrix is needed, none is made."""
+    """As `reference.attention_mask`; where no matrix is needed, none is made.
+
+    A query that sees nothing (padding) would come out as NaN: it is let see everything, and nobody looks at it.
+    """
     end = offset + queries
     if valid is None and (window is None or window >= end):
         if not causal or queries == 1:
@@ -137,7 +140,10 @@ def attention_mask(
         distance = row - column if causal else (row - column).abs()
         mask = mask & (distance < window)
     mask = mask[None, None]
-    return mask if valid is None else mask & valid[:, None, None, :keys].bool()
+    if valid is None:
+        return mask
+    mask = mask & valid[:, None, None, :keys].bool()
+    return mask | ~mask.any(dim=-1, keepdim=True)
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | str | None, scale: float) -> Tensor:
@@ -145,11 +151,8 @@ def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | str | None, scale:
     grouped = q.shape[1] != k.shape[1]
     if isinstance(mask, str):
         return F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale, enable_gqa=grouped)
-    if mask is not None:
-        if mask.device != q.device:
-            mask = mask.to(q.device)
-        # A query that sees nothing (padding) would be NaN: let it see everything; nobody looks at it.
-        mask = mask | ~mask.any(dim=-1, keepdim=True)
+    if mask is not None and mask.device != q.device:
+        mask = mask.to(q.device)
     return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale, enable_gqa=grouped)
 
 
