@@ -1,6 +1,6 @@
 """What many tokens at once cost: reading a prompt of 512, batches of prompts of mixed lengths, a thousand sentences.
 
-Ours on each backend beside transformers, which pads a batch of prompts on the left, and embeds sentences sorted by length.
+Ours on each backend beside transformers, which pads prompts on the left, and embeds sentences sorted by length.
 """
 
 from __future__ import annotations
@@ -208,17 +208,23 @@ def _package_folder(package: str) -> Path:
 def table(rows: list[dict[str, Any]]) -> list[dict[str, str]]:
     """Rows as they are printed, ratios within this run."""
     peers = {row["job"]: row for row in rows if row["what"] == "transformers"}
+
+    def beside(row: dict[str, Any]) -> tuple[str, str]:
+        peer = peers.get(row["job"])
+        if peer is None:
+            return "", ""
+        same = np.allclose(row["result"], peer["result"], atol=2e-3)
+        return f"{row['per_second'] / peer['per_second']:.2f}", "yes" if same else "no"
+
     return [
         {
             "job": row["job"],
             "what": row["what"],
             "backend": row["backend"],
             "per second": f"{row['per_second']:.1f}",
-            "× transformers": f"{row['per_second'] / peer['per_second']:.2f}"
-            if (peer := peers.get(row["job"]))
-            else "",
+            "× transformers": beside(row)[0],
             "first call s": f"{row['first_seconds']:.1f}",
-            "same result": ("yes" if np.allclose(row["result"], peer["result"], atol=2e-3) else "no") if peer else "",
+            "same result": beside(row)[1],
         }
         for row in rows
     ]

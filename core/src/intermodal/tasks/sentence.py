@@ -8,7 +8,9 @@ from typing import Any
 import keras
 import numpy as np
 
+from intermodal import kernels
 from intermodal.errors import TaskError, TokenizerError
+from intermodal.kernels.ops import ops
 from intermodal.layers.parameters import Tree
 from intermodal.layers.step import Step
 from intermodal.processing.sentences import SentenceSettings
@@ -17,6 +19,16 @@ from intermodal.tasks.pooling import normalize, pool
 
 COMPILED = keras.backend.backend() != "torch"
 """Whether every new shape costs compiling."""
+
+ACTIVATIONS = {
+    "Identity": lambda x: x,
+    "Tanh": kernels.tanh,
+    "ReLU": kernels.relu,
+    "GELU": kernels.gelu,
+    "SiLU": kernels.silu,
+    "Sigmoid": ops.sigmoid,
+}
+"""What the names of `intermodal.processing.dense.ACTIVATIONS` compute."""
 
 
 @keras.saving.register_keras_serializable(package="intermodal")
@@ -33,13 +45,17 @@ class SentenceEmbedding(TaskModel):
     @property
     def width(self) -> int:
         """Dimensions of a vector."""
-        return self.config.hidden_size * len(self.sentences.pooling)
+        return self.sentences.width(self.config.hidden_size)
 
     def compute(self, w: Tree, step: Step) -> Tensor:
         """Vectors (B, width)."""
         hidden = self.backbone.forward(w, step)["last_hidden_state"]
         vectors = pool(hidden, step.valid, self.sentences.pooling)
-        return normalize(vectors) if self.sentences.normalize else vectors
+        for folder, dense in self.sentences.dense_modules().items():
+            vectors = ACTIVATIONS[dense.activation](kernels.linear(vectors, w["head"][f"{folder}.linear"]))
+        if self.sentences.normalize:
+            vectors = normalize(vectors)
+        return vectors[:, : self.sentences.truncate]
 
     def output_spec(self, batch: int | None, length: int | None) -> Any:
         """(batch, width), float32."""
@@ -140,6 +156,6 @@ class SentenceEmbedding(TaskModel):
 
 
 def bucket(length: int) -> int:
-    """`length` rounded up by at most a quarter, or to a multiple of 8: few shapes, and little padding."""
+    """`length` rounded up by less than 8, or less than a quarter of it: few shapes, and little padding."""
     step = max(8, 1 << ((length - 1).bit_length() - 3)) if length > 8 else 8
     return -(-length // step) * step
