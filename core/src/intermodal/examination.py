@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from intermodal.checkpoints import open_checkpoint
 from intermodal.checkpoints.base import Checkpoint
+from intermodal.checkpoints.renamed import RenamedCheckpoint
 from intermodal.errors import ConfigError
 from intermodal.families import Family, resolve
 from intermodal.plugins import manager
@@ -24,8 +25,11 @@ from intermodal.weights.map import HUGGINGFACE, WeightMap
 from intermodal.weights.plan import Plan, make_plan
 
 if TYPE_CHECKING:
-    from intermodal.config import ConfigReport
+    from intermodal.config import ConfigReport, ModelConfig
     from intermodal.plugins import LoadedFamily
+
+LABELS = frozenset(("num_labels", "id2label", "label2id"))
+"""Config keys that say how many labels a head has."""
 
 
 @dataclass(frozen=True)
@@ -67,8 +71,11 @@ def examine(
     access: Access | None = None,
     family: str | None = None,
     strict: bool = True,
-    config: Mapping[str, Any] | None = None,
+    config: Mapping[str, Any] | ModelConfig | None = None,
     checkpoint: Checkpoint | None = None,
+    variant: str | None = None,
+    key_mapping: Mapping[str, str] | None = None,
+    ignore_mismatched_sizes: bool = False,
 ) -> Examined:
     """Source, checkpoint, catalog, config and weight map of a URI. Nothing large is read or allocated.
 
@@ -79,9 +86,13 @@ def examine(
     """
     plugins = manager()
     if checkpoint is None:
-        checkpoint = open_checkpoint(open_repository(uri, access or Access(), plugins.source), plugins.reader)
+        repository = open_repository(uri, access or Access(), plugins.source)
+        checkpoint = open_checkpoint(repository, plugins.reader, variant=variant)
+    if key_mapping:
+        checkpoint = RenamedCheckpoint(checkpoint, key_mapping)
     owner = plugins.family(checkpoint.family_key, override=family)
-    raw = raw_config(checkpoint, owner.family)
+    given, overrides = (None, config) if config is None or isinstance(config, Mapping) else (config.to_hf(), None)
+    raw = given or raw_config(checkpoint, owner.family)
     warnings: list[str] = []
     if task is not None:
         check_task(owner.family, task)
@@ -91,12 +102,30 @@ def examine(
     if saved == BACKBONE_TASK and SENTENCE_TASK in owner.family.task_classes and tells_pooling(checkpoint):
         saved = SENTENCE_TASK
     wanted = task or saved or BACKBONE_TASK
-    typed, report = resolve(owner.family.config).from_hf(raw, strict=strict, overrides=config)
-    typed = _labels_of_head(typed, checkpoint, owner, wanted, warnings)
+    typed, report = resolve(owner.family.config).from_hf(raw, strict=strict, overrides=overrides)
+    if given is None and not LABELS & (overrides or {}).keys():
+        typed = _labels_of_head(typed, checkpoint, owner, wanted, warnings)
     weight_map = plugins.weight_map(owner, typed, wanted)
-    plan = plan_for(checkpoint, owner, typed, weight_map, wanted, saved, strict=strict)
+    plan = plan_for(
+        checkpoint,
+        owner,
+        typed,
+        weight_map,
+        wanted,
+        saved,
+        strict=strict,
+        ignore_mismatched_sizes=ignore_mismatched_sizes,
+    )
     weight_map = weight_map.without(plan.left_out)
-    if plan.new:
+    if plan.mismatched:
+        shapes = "; ".join(
+            f"{name} has {own}, the config says {asked}" for name, (own, asked) in plan.mismatched.items()
+        )
+        warnings.append(
+            f"Of another shape than the config says: {shapes}. {', '.join(plan.new)} is NEW and random, and must be "
+            "trained before it is of use."
+        )
+    elif plan.new:
         warnings.append(
             f"The checkpoint was saved for {saved}, not for {wanted}: {', '.join(plan.new)} "
             "is NEW and random, and must be trained before it is of use."
@@ -130,6 +159,7 @@ def plan_for(
     saved: str | None,
     *,
     strict: bool = True,
+    ignore_mismatched_sizes: bool = False,
 ) -> Plan:
     """The plan for a task that may be another than the checkpoint was saved for.
 
@@ -146,7 +176,15 @@ def plan_for(
         hidden = {name: tensors.pop(name) for name in foreign & set(tensors)}
     else:
         hidden = {}
-    plan = make_plan(weight_map, tensors, checkpoint.dialect, new_head=another, heads_elsewhere=others, strict=strict)
+    plan = make_plan(
+        weight_map,
+        tensors,
+        checkpoint.dialect,
+        new_head=another,
+        heads_elsewhere=others,
+        strict=strict,
+        ignore_mismatched_sizes=ignore_mismatched_sizes,
+    )
     if not hidden:
         return plan
     ignored = {**plan.ignored, **dict.fromkeys(hidden, "the head of another task")}

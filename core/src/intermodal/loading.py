@@ -14,6 +14,7 @@ from intermodal.dtypes import FLOATS, check_storage, compute_dtype
 from intermodal.sources.base import Access
 
 if TYPE_CHECKING:
+    from intermodal.config import ModelConfig
     from intermodal.examination import Examined
     from intermodal.tasks.base import TaskModel
     from intermodal.weights.supply import CheckpointSupply
@@ -30,8 +31,11 @@ def load(
     strict: bool = True,
     backend: str | None = None,
     device: str | None = None,
-    config: Mapping[str, Any] | None = None,
+    config: Mapping[str, Any] | ModelConfig | None = None,
     subfolder: str | None = None,
+    variant: str | None = None,
+    key_mapping: Mapping[str, str] | None = None,
+    ignore_mismatched_sizes: bool = False,
     cache_dir: str | Path | None = None,
     local_files_only: bool = False,
     force_download: bool = False,
@@ -53,7 +57,11 @@ def load(
         strict: unknown config keys that may matter, and unexpected tensors, are errors; else they are reported.
         backend: `"jax"`, `"torch"` or `"tensorflow"`; only before Keras is imported.
         device: as `keras.device` takes it: `"cpu"`, `"gpu:0"`.
-        config: values that replace config.json's.
+        config: values that replace config.json's; or a typed config that takes its place.
+        variant: of SafeTensors files: `"fp16"` reads `model.fp16.safetensors`.
+        key_mapping: regular expression → replacement, for tensors whose names differ from the family's.
+        ignore_mismatched_sizes: weights whose tensor has another shape than the config says are made anew, which the
+            report says; else they are an error.
         subfolder, cache_dir, local_files_only, force_download: as huggingface_hub takes them.
         progress: show progress bars in a terminal.
 
@@ -74,7 +82,17 @@ def load(
     from intermodal.weights.describe import describe
 
     access = Access(revision, token, cache_dir, local_files_only, force_download, subfolder)
-    examined = examine(str(uri), task, access=access, family=family, strict=strict, config=config)
+    examined = examine(
+        str(uri),
+        task,
+        access=access,
+        family=family,
+        strict=strict,
+        config=config,
+        variant=variant,
+        key_mapping=key_mapping,
+        ignore_mismatched_sizes=ignore_mismatched_sizes,
+    )
     examined.checkpoint.prepare()
     check_tied_copies(examined)
     started = time.perf_counter()
@@ -141,6 +159,8 @@ def check_tied_copies(examined: Examined) -> None:
 
     plan = examined.plan
     for name, copy in plan.tied_copies.items():
+        if plan.tied[name] not in plan.pieces:  # it is made anew
+            continue
         (piece,) = plan.pieces[plan.tied[name]]
         if tied_copy_differs(examined.checkpoint, copy.name, piece.source.name):
             raise WeightError(

@@ -39,7 +39,7 @@ def open_checkpoint(
 
     Raises:
         UnsafeCheckpointError: there are only weights that run code when read.
-        CheckpointError: there are no weights, several checkpoints, or malformed ones.
+        CheckpointError: there are no weights, several checkpoints, malformed ones, or none of that variant.
         PluginError: the format's plugin is missing or cannot be used.
     """
     from intermodal.checkpoints.safetensors import SafetensorsReader
@@ -47,6 +47,11 @@ def open_checkpoint(
     own = SafetensorsReader(variant)
     if own.matches(repository):
         return own.open(repository)
+    if variant is not None:
+        raise CheckpointError(
+            f"{repository.uri} holds no SafeTensors files, and only those come in variants: leave out "
+            f"variant={variant!r}."
+        )
     reader_for = reader_for or _no_reader
     if repository.selected is not None:
         suffix = _suffix(repository.selected)

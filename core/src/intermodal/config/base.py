@@ -110,7 +110,9 @@ class ModelConfig:
         """
         if not isinstance(raw, Mapping) or not all(isinstance(key, str) for key in raw):
             raise ConfigError(f"{file} holds {summary(raw)}, where an object with string keys was expected")
-        account = Account({**raw, **(overrides or {})}, file, cls.checked_against)
+        account = Account(
+            {**_without_other_labels(raw, overrides or {}), **(overrides or {})}, file, cls.checked_against
+        )
         inert, rules = cls.tables()
         for key in overrides or {}:
             account.overrides.append(f"{key} = {summary(account.raw[key])}")
@@ -214,6 +216,13 @@ class ModelConfig:
         if named is not None and len(named) != count:
             account.refuse("num_labels", given, f"id2label names {len(named)} labels; correct one of the two")
         values["id2label"] = named or _placeholders(count)
+
+
+def _without_other_labels(raw: Mapping[str, Any], overrides: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The file without label names that belong to another number of labels, or other names, than the user gives."""
+    count, names = overrides.get("num_labels"), raw.get("id2label")
+    other = "id2label" in overrides or (count is not None and isinstance(names, Mapping) and len(names) != count)
+    return {key: value for key, value in raw.items() if key not in _LABEL_KEYS} if other else raw
 
 
 def _placeholders(count: int) -> dict[int, str]:

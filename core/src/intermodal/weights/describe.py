@@ -49,6 +49,7 @@ def describe(model: TaskModel, examined: Examined, dtype: str, seconds: float) -
         tied=dict(plan.tied),
         ignored=dict(plan.ignored),
         new=list(plan.new),
+        mismatched={name: [list(own), list(asked)] for name, (own, asked) in plan.mismatched.items()},
         left_out=list(plan.left_out),
         config=examined.config_report.to_json(),
         generation=model.generation_settings.accounting.to_json() if model.generation_settings else {},

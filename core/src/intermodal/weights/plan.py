@@ -34,6 +34,8 @@ class Plan:
         new: head variables that the checkpoint lacks and that will be initialised.
         left_out: weights that the checkpoint lacks and the model is made without.
         prefix: what backbone names begin with in this checkpoint.
+        mismatched: tensors of another shape than the config says, each with its shape and the expected one; the
+            variables that they were for are in `new`.
     """
 
     variables: tuple[Variable, ...]
@@ -44,6 +46,7 @@ class Plan:
     new: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
     prefix: str = ""
+    mismatched: Mapping[str, tuple[tuple[int, ...], tuple[int, ...]]] = field(default_factory=dict)
 
 
 @dataclass
@@ -61,6 +64,7 @@ def make_plan(
     new_head: bool = False,
     heads_elsewhere: Iterable[str] = (),
     strict: bool = True,
+    ignore_mismatched_sizes: bool = False,
 ) -> Plan:
     """Match a map with the tensors of a checkpoint.
 
@@ -71,6 +75,7 @@ def make_plan(
         new_head: the checkpoint is known to be of another task: a head that is missing is made anew.
         heads_elsewhere: patterns of heads that this task does not ask for.
         strict: unexpected tensors are an error; else they are reported as ignored.
+        ignore_mismatched_sizes: variables whose tensors have another shape are made anew, instead of an error.
 
     Raises:
         WeightError: tensors are missing, unexpected or of another shape; all of them are named in one message.
@@ -82,6 +87,7 @@ def make_plan(
     left_out: list[Weight] = []
     tied: dict[str, str] = {}
     copies: dict[str, TensorInfo] = {}
+    mismatched: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {}
     for weight in weight_map.weights:
         alias, info = _find(weight, tensors, dialect, prefix)
         if weight.tied_to is not None:
@@ -100,6 +106,10 @@ def make_plan(
             continue
         expected = alias.of_shape or alias.transform.stored_shape(weight.shape)
         used = found.used.setdefault(info.name, [])
+        if info.shape != expected and ignore_mismatched_sizes:
+            mismatched[info.name] = (info.shape, expected)
+            new.append(weight.variable)
+            continue
         if info.shape != expected:
             found.wrong.append(f"{info.name} in {info.file}: shape {info.shape}, the config says {expected}")
             continue
@@ -114,13 +124,14 @@ def make_plan(
         raise WeightError(_message(found, unexpected, prefix))
     return Plan(
         variables=tuple(weight_map.without([weight.name for weight in left_out]).variables()),
-        pieces={name: tuple(parts) for name, parts in pieces.items()},
+        pieces={name: tuple(parts) for name, parts in pieces.items() if name not in new},
         tied=tied,
         tied_copies=copies,
         ignored=ignored,
         new=tuple(dict.fromkeys(new)),
         left_out=tuple(weight.name for weight in left_out),
         prefix=prefix,
+        mismatched=mismatched,
     )
 
 
@@ -205,7 +216,9 @@ def _message(found: _Findings, unexpected: list[str], prefix: str) -> str:
     lines.append(f"  backbone names were looked for under the prefix {prefix!r}.")
     if found.missing or found.wrong:
         lines.append("  Check that config.json belongs to these weights, and that no shard is missing.")
-    elif unexpected:
+    if found.wrong and not found.missing:
+        lines.append("  To train weights of another shape anew, load with ignore_mismatched_sizes=True.")
+    if unexpected and not (found.missing or found.wrong):
         lines.append("  If these tensors do not matter, load with strict=False: they are then listed as ignored.")
     return "\n".join(lines)
 

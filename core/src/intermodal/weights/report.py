@@ -24,7 +24,8 @@ class LoadReport:
         tied: weight → the variable it shares.
         ignored: tensor → why it was not loaded.
         left_out: weights that the checkpoint lacks and the model is made without.
-        new: head variables that were initialised, because the checkpoint holds another task.
+        new: variables that were initialised, because the checkpoint holds another task or another shape.
+        mismatched: tensor → its shape and the one that the config says, where that was asked to be ignored.
         config: accounting of config.json: consumed, inert, foreign.
         generation: accounting of generation_config.json.
         warnings: what the user should know, one sentence each.
@@ -54,6 +55,7 @@ class LoadReport:
     tied: dict[str, str] = field(default_factory=dict)
     ignored: dict[str, str] = field(default_factory=dict)
     new: list[str] = field(default_factory=list)
+    mismatched: dict[str, list[list[int]]] = field(default_factory=dict)
     left_out: list[str] = field(default_factory=list)
     config: dict[str, Any] = field(default_factory=dict)
     generation: dict[str, Any] = field(default_factory=dict)
