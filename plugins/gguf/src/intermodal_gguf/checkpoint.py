@@ -14,7 +14,7 @@ from intermodal_gguf.dequantize import dequantize_into
 from intermodal_gguf.types import STORAGE_TYPES
 
 if TYPE_CHECKING:
-    from intermodal.processing.tokenizer import TokenizerParts
+    from intermodal.api import TokenizerParts
 
     from intermodal_gguf.planes import Bytes
 
