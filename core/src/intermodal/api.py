@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from intermodal import errors, kernels
     from intermodal.checkpoints.base import Checkpoint, CheckpointReader, TensorInfo
     from intermodal.checkpoints.metadata import Metadata
+    from intermodal.checkpoints.weight_file import WeightFile
     from intermodal.config import (
         FLAT,
         ROPE_KEYS,
@@ -59,6 +60,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "intermodal.checkpoints.base": ("Checkpoint", "CheckpointReader", "TensorInfo"),
     "intermodal.checkpoints.metadata": ("Metadata",),
+    "intermodal.checkpoints.weight_file": ("WeightFile",),
     "intermodal.config": (
         "FLAT",
         "ROPE_KEYS",
@@ -151,6 +153,7 @@ __all__ = [
     "Transform",
     "Tree",
     "Weight",
+    "WeightFile",
     "WeightMap",
     "decoder_fields",
     "embedding",
