@@ -1,4 +1,4 @@
-"""What a tokenizer returns: rows by name, with attributes, tensors and the way back to words, as transformers has it."""
+"""What a tokenizer returns: rows by name with attributes, tensors, and the way back to words, as in transformers."""
 
 from __future__ import annotations
 
