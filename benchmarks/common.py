@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import os
 import platform
@@ -32,6 +33,43 @@ def checkpoint(folder: Path, dtype: str = "float32") -> Path:
     return target
 
 
+def gguf_file(folder: Path, kind: str) -> Path:
+    """The demo model as a GGUF file with all linears in `kind` (`"float32"`, `"q8_0"`, …), by gguf-py; written once.
+
+    Its values are those of `checkpoint(folder, "bfloat16")`.
+    """
+    target = folder / f"smollm2-{kind}.gguf"
+    if target.exists():
+        return target
+    import gguf
+
+    package, _, inside = DEMO.removeprefix("pkg://").partition("/")
+    spec = importlib.util.find_spec(package)  # finds it without importing it
+    assert spec is not None, f"{package} is not installed"
+    assert spec.submodule_search_locations
+    names = {"float32": "F32", "bfloat16": "BF16", "float16": "F16"}
+    wanted = gguf.GGMLQuantizationType[names.get(kind, kind.upper())]
+    reader = gguf.GGUFReader(Path(spec.submodule_search_locations[0]) / inside)
+    beside = target.with_suffix(".part")
+    writer = gguf.GGUFWriter(beside, "llama")
+    for field in reader.fields.values():
+        if not field.name.startswith("GGUF.") and field.name != "general.architecture":
+            inner = field.types[1] if len(field.types) > 1 else None
+            writer.add_key_value(field.name, field.contents(), field.types[0], sub_type=inner)
+    for tensor in reader.tensors:
+        values = gguf.quants.dequantize(tensor.data, tensor.tensor_type)
+        bits = gguf.quants.quantize(values, gguf.GGMLQuantizationType.BF16)
+        values = gguf.quants.dequantize(bits, gguf.GGMLQuantizationType.BF16)
+        kept = wanted if values.ndim == 2 else gguf.GGMLQuantizationType.F32
+        writer.add_tensor(tensor.name, gguf.quants.quantize(values, kept), raw_dtype=kept)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    beside.rename(target)
+    return target
+
+
 def weight_bytes(folder: Path) -> int:
     """Bytes of a checkpoint's weight files."""
     return sum(path.stat().st_size for path in folder.glob("*.safetensors"))
@@ -51,7 +89,7 @@ def bandwidth() -> float:
     """Bytes a second that two threads read from memory: the limit of decoding at batch 1."""
     import concurrent.futures
 
-    blocks = [np.ones(1 << 27, np.uint8).view(np.float32) for _ in range(2)]
+    blocks = [np.ones(1 << 28, np.uint8).view(np.float32) for _ in range(2)]  # together larger than any cache
     best = 0.0
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         for _ in range(8):
@@ -82,7 +120,7 @@ def in_process(script: str, way: str, *arguments: str, backend: str | None = Non
 
 def median_of(
     runs: int, ways: list[tuple[str, str | None]], measure: Callable[[str, str | None], dict[str, Any] | None]
-) -> dict[tuple[str, str | None], dict[str, float]]:
+) -> dict[tuple[str, str | None], dict[str, Any]]:
     """Measure all ways `runs` times, one after the other in turn, and give the median of each figure."""
     seen: dict[tuple[str, str | None], list[dict[str, Any]]] = {}
     for _ in range(runs):
@@ -94,10 +132,14 @@ def median_of(
             if result is not None:
                 seen[way].append(result)
     return {
-        way: {key: statistics.median(result[key] for result in results) for key in results[0]}
+        way: {key: _middle([result[key] for result in results]) for key in results[0]}
         for way, results in seen.items()
         if results
     }
+
+
+def _middle(values: list[Any]) -> Any:
+    return statistics.median(values) if isinstance(values[0], int | float) else values[0]
 
 
 def arguments(description: str) -> argparse.ArgumentParser:

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from intermodal.layers.backbone import Backbone
     from intermodal.layers.parameters import Tree
     from intermodal.layers.step import Step
+    from intermodal.processing.image_processor import ImageProcessor
+    from intermodal.processing.processor import Processor
     from intermodal.sources.base import Access, Repository, Source
     from intermodal.tasks.base import TaskModel
     from intermodal.tasks.sentence import SentenceEmbedding
@@ -71,6 +73,8 @@ _HOMES = {
     "intermodal.layers.backbone": ("Backbone",),
     "intermodal.layers.parameters": ("Tree",),
     "intermodal.layers.step": ("Step",),
+    "intermodal.processing.image_processor": ("ImageProcessor",),
+    "intermodal.processing.processor": ("Processor",),
     "intermodal.sources.base": ("Access", "Repository", "Source"),
     "intermodal.tasks.base": ("TaskModel",),
     "intermodal.tasks.sentence": ("SentenceEmbedding",),
@@ -118,12 +122,14 @@ __all__ = [
     "GgufKeys",
     "Identity",
     "Ignored",
+    "ImageProcessor",
     "InputError",
     "Metadata",
     "ModelConfig",
     "Part",
     "Permute",
     "Problem",
+    "Processor",
     "Repository",
     "RopeParameters",
     "Rule",

@@ -28,6 +28,10 @@ class Family:
         dialects: for formats that keep their own metadata instead of a config.json (`"gguf"`): a function
             `(checkpoint) -> dict` that gives the config.json of the same model.
         task_classes: task name -> task class, where the family needs another one than core's.
+        image_processor: for families that take images: the subclass of `ImageProcessor` that reads
+            preprocessor_config.json (`from_hf`) and makes pixels of images. `AutoImageProcessor` looks here.
+        processor: for families that take images beside text: the subclass of `Processor` that joins a tokenizer and an
+            image processor, and knows what tokens an image becomes.
         refused: model types and architectures that look near but differ, and why.
         api: the `API_VERSION` it was written for.
     """
@@ -40,6 +44,8 @@ class Family:
     architectures: Mapping[str, str]
     dialects: Mapping[str, str] = field(default_factory=dict)
     task_classes: Mapping[str, str] = field(default_factory=dict)
+    image_processor: str = ""
+    processor: str = ""
     refused: Mapping[str, str] = field(default_factory=dict)
     api: int = API_VERSION
 

@@ -27,6 +27,9 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 def intermodal_families() -> list[Family]:
     """Declare model families. Collected from every plugin that is loaded.
 
+    A `Family` names its parts by dotted strings: config, backbone and weight map; a family that takes images also its
+    `image_processor` and `processor`.
+
     Example:
         @hookimpl
         def intermodal_families():

@@ -1,0 +1,161 @@
+"""The processor of a checkpoint that takes images beside text: a tokenizer and an image processor, joined."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+from intermodal.errors import InputError
+from intermodal.processing.encoding import as_arrays, pad_rows
+from intermodal.processing.image_processor import ImageProcessor
+from intermodal.processing.messages import is_batch
+from intermodal.processing.tokenizer import Tokenizer
+
+FILE = "processor_config.json"
+
+
+class Processor:
+    """Turns prompts with images into what a model is called with.
+
+    In a text a placeholder stands where each image goes; it becomes the tokens that the image takes. A family
+    subclasses it, says what those are, and names the subclass in `Family.processor`.
+
+    Args:
+        tokenizer: of the checkpoint.
+        image_processor: of the checkpoint.
+        config: the family's typed config.
+        raw: processor_config.json.
+
+    Attributes:
+        placeholder: text that stands for an image.
+        token_id: the token whose embeddings an image replaces.
+    """
+
+    type_name: ClassVar[str] = "Processor"
+    """transformers' name of the class, for export."""
+
+    placeholder: str
+    token_id: int
+
+    def __init__(
+        self, tokenizer: Tokenizer, image_processor: ImageProcessor, config: Any, raw: Mapping[str, Any]
+    ) -> None:
+        self.tokenizer = tokenizer
+        self.image_processor = image_processor
+        self.config = config
+        self.raw = dict(raw)
+
+    def expansion(self, crops: int) -> str:
+        """What the placeholder of an image becomes that was looked at in so many crops."""
+        raise NotImplementedError(f"{type(self).__name__} does not say what an image becomes")
+
+    def __call__(
+        self,
+        text: str | Sequence[str],
+        images: Any = None,
+        *,
+        add_special_tokens: bool = True,
+        padding: bool = False,
+        padding_side: str | None = None,
+        return_tensors: str | None = None,
+    ) -> dict[str, Any]:
+        """Encode a text, or a list of texts, with its images.
+
+        Args:
+            text: each with as many placeholders as it has images.
+            images: an image, or a list of images for one text; for several texts a list with a list, an image or
+                None for each. An image is what `images.read_image` takes.
+            add_special_tokens: put in what the model expects around a text.
+            padding: pad to the longest row.
+            padding_side: `"left"` or `"right"`; the files' own choice where None.
+            return_tensors: `"np"` for int32 arrays of shape (batch, length) instead of lists.
+
+        Returns:
+            `input_ids`, `attention_mask`, `token_type_ids` (1 for tokens that an image replaces), each a list of rows;
+            and where there are images `pixel_values` (views, 3, height, width), float32, in the order of the text.
+
+        Raises:
+            InputError: a text has another number of placeholders than images, or an image cannot be read.
+            TokenizerError: rows of different lengths are to be arrays, or there is no padding token.
+        """
+        texts = [text] if isinstance(text, str) else list(text)
+        of_texts = images_of_texts(images, len(texts), single=isinstance(text, str))
+        for index, (line, listed) in enumerate(zip(texts, of_texts, strict=True)):
+            if line.count(self.placeholder) != len(listed):
+                raise InputError(
+                    f"Text {index} has {len(listed)} image(s) and {line.count(self.placeholder)} times "
+                    f"{self.placeholder}, which stands for one: write it once for each, where the image belongs."
+                )
+        flat = [image for listed in of_texts for image in listed]
+        seen = self.image_processor(flat) if flat else {"num_crops": [], "pixel_values": None}
+        expansions = iter([self.expansion(int(crops)) for crops in seen["num_crops"]])
+        expanded = [self._expand(line, expansions) for line in texts]
+        rows = dict(self.tokenizer(expanded, add_special_tokens=add_special_tokens, return_token_type_ids=False))
+        rows["token_type_ids"] = [[int(token == self.token_id) for token in row] for row in rows["input_ids"]]
+        if padding and rows["input_ids"]:
+            pad = self.tokenizer.pad_token_id
+            length = max(map(len, rows["input_ids"]))
+            pad_rows(rows, length, 0 if pad is None else pad, padding_side or self.tokenizer.padding_side)
+        result = as_arrays(rows, return_tensors) if return_tensors is not None else rows
+        if flat:
+            result["pixel_values"] = seen["pixel_values"]
+        return result
+
+    def apply_chat_template(self, messages: Any, **options: Any) -> dict[str, Any]:
+        """Render a conversation, or a list of them, with the images in its messages, and encode it.
+
+        Args:
+            messages: content is a list of parts; an image is `{"type": "image", "image": …}`, with `path`, `url` or
+                `base64` in the place of `image` as transformers has them.
+            options: as `Tokenizer.apply_chat_template` takes them, and `padding`, `padding_side`, `return_tensors`.
+
+        Returns:
+            As `__call__`, a list of rows for one conversation too.
+        """
+        call = {name: options.pop(name) for name in ("padding", "padding_side", "return_tensors") if name in options}
+        chats = list(messages) if is_batch(messages) else [messages]
+        images = [images_of_chat(chat) for chat in chats]
+        texts = self.tokenizer.apply_chat_template(chats, tokenize=False, **options)
+        return self(texts, images, add_special_tokens=False, **call)
+
+    def _expand(self, text: str, expansions: Any) -> str:
+        first, *rest = text.split(self.placeholder)
+        return first + "".join(next(expansions) + part for part in rest)
+
+    def to_hf(self) -> dict[str, Any]:
+        """The content of a processor_config.json that transformers reads to the same processor."""
+        return {**self.raw, "processor_class": self.type_name}
+
+
+def images_of_texts(images: Any, count: int, *, single: bool) -> list[list[Any]]:
+    """Images as a list for each of `count` texts.
+
+    Raises:
+        InputError: there are not as many entries as texts.
+    """
+    if images is None:
+        return [[] for _ in range(count)]
+    if single:
+        nested = isinstance(images, list | tuple) and len(images) == 1 and isinstance(images[0], list | tuple)
+        return [list(images[0] if nested else images) if isinstance(images, list | tuple) else [images]]
+    if not isinstance(images, list | tuple) or len(images) != count:
+        got = len(images) if isinstance(images, list | tuple) else type(images).__name__
+        raise InputError(f"For {count} texts, images is a list of {count} entries, one for each text; got {got}.")
+    return [_of_one_text(entry) for entry in images]
+
+
+def _of_one_text(entry: Any) -> list[Any]:
+    if entry is None:
+        return []
+    return list(entry) if isinstance(entry, list | tuple) else [entry]
+
+
+def images_of_chat(messages: Any) -> list[Any]:
+    """The images in a conversation's messages, in order."""
+    found = []
+    for message in messages if isinstance(messages, list | tuple) else ():
+        content = message.get("content") if isinstance(message, Mapping) else getattr(message, "content", None)
+        for part in content if isinstance(content, list | tuple) else ():
+            if isinstance(part, Mapping) and part.get("type") == "image":
+                found.append(part)
+    return found
