@@ -41,35 +41,24 @@ def wordpiece_json_folder(wordpiece_folder, tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize(
-    "flags",
-    [
-        {"add_bos_token": False, "add_eos_token": False},
-        {"add_bos_token": True, "add_eos_token": True},
-        {"add_bos_token": False, "add_eos_token": True},
-    ],
-    ids=str,
-)
-def test_bos_and_eos(bpe_folder, edited, texts, flags):
-    folder = edited(bpe_folder, **flags)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        ours = load(folder)
-    assert len(caught) == 1
-    assert "add_" in str(caught[0].message)
-    theirs = transformers.AutoTokenizer.from_pretrained(folder)
-    assert ours(texts)["input_ids"] == theirs(texts)["input_ids"]
+@pytest.mark.parametrize("bos", [True, False])
+@pytest.mark.parametrize("eos", [True, False])
+def test_bos_and_eos_count_where_the_user_asks_for_them(bpe_folder, edited, texts, bos, eos):
+    flags = {"add_bos_token": bos, "add_eos_token": eos}
     with warnings.catch_warnings():
-        warnings.simplefilter("error")  # who asks for it is told nothing
-        assert load(bpe_folder, **flags)(texts) == ours(texts)
+        warnings.simplefilter("error")
+        asked, in_file = load(bpe_folder, **flags), load(edited(bpe_folder, **flags))
+    theirs = transformers.AutoTokenizer.from_pretrained(bpe_folder, **flags)
+    assert asked(texts)["input_ids"] == theirs(texts)["input_ids"]
+    theirs = transformers.AutoTokenizer.from_pretrained(edited(bpe_folder, **flags))
+    assert in_file(texts)["input_ids"] == theirs(texts)["input_ids"] == load(bpe_folder)(texts)["input_ids"]
+    assert load(bpe_folder, add_eos_token=True).encode("a")[0] == asked.bos_token_id
 
 
-@pytest.mark.parametrize(
-    "flags", [{"do_lower_case": False}, {"strip_accents": False}, {"tokenize_chinese_chars": False}]
-)
-def test_normalisation(wordpiece_json_folder, edited, texts, flags):
-    folder = edited(wordpiece_json_folder, **flags)
-    with pytest.warns(UserWarning, match=rf"because of {next(iter(flags))} = false"):
+@pytest.mark.parametrize("flag", ["do_lower_case", "strip_accents", "tokenize_chinese_chars"])
+def test_normalisation(wordpiece_json_folder, edited, texts, flag):
+    folder = edited(wordpiece_json_folder, **{flag: False})
+    with pytest.warns(UserWarning, match=f"because of {flag} = false"):
         ours = load(folder)
     theirs = transformers.AutoTokenizer.from_pretrained(folder)
     assert ours(texts) == dict(theirs(texts))

@@ -1,4 +1,4 @@
-"""Auto classes: transformers' names and arguments, dispatched over the installed plugins. Importing them loads nothing."""
+"""Auto classes: transformers' names and arguments, dispatched over installed plugins. Importing them loads nothing."""
 
 from intermodal.auto.config import AutoConfig
 from intermodal.auto.models import (

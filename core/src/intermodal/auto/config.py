@@ -147,6 +147,6 @@ def read_config(config: Any, arguments: Mapping[str, Any]) -> Any:
     if isinstance(config, str | Path):
         return AutoConfig.from_pretrained(config, **arguments)
     raise ConfigError(
-        f"config is a {type(config).__name__}; expected what AutoConfig of intermodal gives, a dict of keys to replace, "
-        "or the name of a checkpoint."
+        f"config is a {type(config).__name__}; expected what AutoConfig of intermodal gives, a dict of keys to "
+        "replace, or the name of a checkpoint."
     )

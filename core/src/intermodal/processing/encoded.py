@@ -69,8 +69,7 @@ class Encoded(dict[str, Any]):
     def token_to_chars(self, row_or_token: int, token: int | None = None) -> tuple[int, int] | None:
         """Where in its text a token is, as (start, end) in characters; None for special tokens."""
         row, at = (0, row_or_token) if token is None else (row_or_token, token)
-        found = self._row(row).token_to_chars(at)
-        return None if found is None else found[1]
+        return self._row(row).token_to_chars(at)
 
     def word_to_tokens(self, row_or_word: int, word: int | None = None, sequence: int = 0) -> tuple[int, int] | None:
         """The tokens of a word, as (first, one behind the last); None where it has none."""
