@@ -28,12 +28,13 @@ if TYPE_CHECKING:
     )
     from intermodal.config.accounting import ABSENT, Account, Problem, Rule, one_of, refusal
     from intermodal.config.gguf import GGUF_INERT, GGUF_RULES, GgufKeys, decoder_fields
-    from intermodal.errors import InputError
+    from intermodal.errors import CheckpointError, InputError, TokenizerError
     from intermodal.layers.backbone import Backbone
     from intermodal.layers.parameters import Tree
     from intermodal.layers.step import Step
     from intermodal.processing.image_processor import ImageProcessor
     from intermodal.processing.processor import Processor
+    from intermodal.processing.tokenizer import Tokenizer, TokenizerParts
     from intermodal.sources.base import Access, Repository, Source
     from intermodal.tasks.base import TaskModel
     from intermodal.tasks.sentence import SentenceEmbedding
@@ -69,12 +70,13 @@ _HOMES = {
     ),
     "intermodal.config.accounting": ("ABSENT", "Account", "Problem", "Rule", "one_of", "refusal"),
     "intermodal.config.gguf": ("GGUF_INERT", "GGUF_RULES", "GgufKeys", "decoder_fields"),
-    "intermodal.errors": ("InputError",),
+    "intermodal.errors": ("CheckpointError", "InputError", "TokenizerError"),
     "intermodal.layers.backbone": ("Backbone",),
     "intermodal.layers.parameters": ("Tree",),
     "intermodal.layers.step": ("Step",),
     "intermodal.processing.image_processor": ("ImageProcessor",),
     "intermodal.processing.processor": ("Processor",),
+    "intermodal.processing.tokenizer": ("Tokenizer", "TokenizerParts"),
     "intermodal.sources.base": ("Access", "Repository", "Source"),
     "intermodal.tasks.base": ("TaskModel",),
     "intermodal.tasks.sentence": ("SentenceEmbedding",),
@@ -115,6 +117,7 @@ __all__ = [
     "Alias",
     "Backbone",
     "Checkpoint",
+    "CheckpointError",
     "CheckpointReader",
     "ConfigReport",
     "Deinterleave",
@@ -138,6 +141,9 @@ __all__ = [
     "Step",
     "TaskModel",
     "TensorInfo",
+    "Tokenizer",
+    "TokenizerError",
+    "TokenizerParts",
     "Transform",
     "Tree",
     "Weight",

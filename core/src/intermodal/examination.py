@@ -16,7 +16,8 @@ from intermodal.checkpoints.renamed import RenamedCheckpoint
 from intermodal.errors import ConfigError
 from intermodal.families import Family, resolve
 from intermodal.plugins import manager
-from intermodal.processing.sentences import SentenceSettings, sentence_settings, tells_pooling
+from intermodal.processing.sentence_files import read_sentences, tells_pooling
+from intermodal.processing.sentences import SentenceSettings
 from intermodal.saved_task import head_names, saved_task, task_of_head
 from intermodal.sources import open_repository
 from intermodal.sources.base import Access
@@ -106,6 +107,10 @@ def examine(
     if given is None and not LABELS & (overrides or {}).keys():
         typed = _labels_of_head(typed, checkpoint, owner, wanted, warnings)
     weight_map = plugins.weight_map(owner, typed, wanted)
+    sentences = None
+    if wanted == SENTENCE_TASK:
+        sentences, checkpoint = read_sentences(checkpoint, typed.hidden_size)
+        weight_map = weight_map.with_more(sentences.weights())
     plan = plan_for(
         checkpoint,
         owner,
@@ -130,7 +135,6 @@ def examine(
             f"The checkpoint was saved for {saved}, not for {wanted}: {', '.join(plan.new)} "
             "is NEW and random, and must be trained before it is of use."
         )
-    sentences = sentence_settings(checkpoint) if wanted == SENTENCE_TASK else None
     return Examined(uri, checkpoint, owner, typed, report, wanted, saved, weight_map, plan, warnings, sentences)
 
 

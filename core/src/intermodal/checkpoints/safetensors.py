@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from intermodal.checkpoints.base import Checkpoint, CheckpointReader, TensorInfo
 from intermodal.checkpoints.header import Header, read_header
-from intermodal.checkpoints.layouts import CONSOLIDATED, CONSOLIDATED_FILES, PARAMS, identify
+from intermodal.checkpoints.layouts import CONSOLIDATED, CONSOLIDATED_FILES, PARAMS, Identity, identify
 from intermodal.checkpoints.shards import read_indexed
 from intermodal.errors import CheckpointError
 from intermodal.sources.base import at_most
@@ -29,18 +29,13 @@ class SafetensorsCheckpoint(Checkpoint):
     Args:
         repository: where the files are.
         headers: of all weight files, checked.
-        chosen: the weight file or index that they come from.
-
-    Raises:
-        CheckpointError: there is no config.json.
-        ConfigError: it is malformed, or has no `model_type`.
+        identity: what model they are.
     """
 
     format = "safetensors"
 
-    def __init__(self, repository: Repository, headers: list[Header], chosen: str) -> None:
+    def __init__(self, repository: Repository, headers: list[Header], identity: Identity) -> None:
         self.repository = repository
-        identity = identify(repository, chosen)
         self.dialect, self.family_key, self.config = identity.dialect, identity.family_key, identity.config
         self.tensors: Mapping[str, TensorInfo] = {
             name: info for header in headers for name, info in header.tensors.items()
@@ -133,11 +128,13 @@ class SafetensorsReader(CheckpointReader):
         """Read and check all headers, by ranges where the files are remote.
 
         Raises:
-            CheckpointError: it is not clear which files are meant, or they are malformed or incomplete.
+            CheckpointError: it is not clear which files are meant, they are malformed or incomplete, or there is no
+                config.json.
+            ConfigError: that is malformed, or has no `model_type`.
         """
         name = self._chosen(repository)
         headers = read_indexed(repository, name) if name.endswith(".json") else [read_header(repository, name)]
-        return SafetensorsCheckpoint(repository, headers, name)
+        return SafetensorsCheckpoint(repository, headers, identify(repository, name))
 
     def _chosen(self, repository: Repository) -> str:
         """The one file that holds the weights, or the index of them."""

@@ -24,12 +24,15 @@ def from_saved_config(saved: dict[str, Any]) -> TaskModel:
     from intermodal.layers.quantize import restore_quantized
     from intermodal.layers.storage import StoragePolicy
     from intermodal.plugins import manager
+    from intermodal.processing.sentences import SentenceSettings
     from intermodal.weights.supply import BlankSupply
 
     plugins = manager()
     owner = plugins.family(saved["family"])
     config, _ = resolve(owner.family.config).from_hf(saved["config"], strict=False)
     weight_map = plugins.weight_map(owner, config, saved["task"])
+    if "sentences" in saved:
+        weight_map = weight_map.with_more(SentenceSettings.from_dict(saved["sentences"]).weights())
     weight_map = weight_map.without(saved["left_out"])
     policy = StoragePolicy(**saved["policy"])
     model = plugins.build_model(

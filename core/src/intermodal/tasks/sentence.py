@@ -8,12 +8,24 @@ from typing import Any
 import keras
 import numpy as np
 
+from intermodal import kernels
 from intermodal.errors import TaskError, TokenizerError
+from intermodal.kernels.ops import ops
 from intermodal.layers.parameters import Tree
 from intermodal.layers.step import Step
 from intermodal.processing.sentences import SentenceSettings
 from intermodal.tasks.base import TaskModel, Tensor
 from intermodal.tasks.pooling import normalize, pool
+
+ACTIVATIONS = {
+    "Identity": lambda x: x,
+    "Tanh": kernels.tanh,
+    "ReLU": kernels.relu,
+    "GELU": kernels.gelu,
+    "SiLU": kernels.silu,
+    "Sigmoid": ops.sigmoid,
+}
+"""What the names of `intermodal.processing.dense.ACTIVATIONS` compute."""
 
 _MULTIPLE = 16  # lengths are rounded up to it, so that a compiled backend sees few shapes
 
@@ -32,13 +44,17 @@ class SentenceEmbedding(TaskModel):
     @property
     def width(self) -> int:
         """Dimensions of a vector."""
-        return self.config.hidden_size * len(self.sentences.pooling)
+        return self.sentences.width(self.config.hidden_size)
 
     def compute(self, w: Tree, step: Step) -> Tensor:
         """Vectors (B, width)."""
         hidden = self.backbone.forward(w, step)["last_hidden_state"]
         vectors = pool(hidden, step.valid, self.sentences.pooling)
-        return normalize(vectors) if self.sentences.normalize else vectors
+        for folder, dense in self.sentences.dense_modules().items():
+            vectors = ACTIVATIONS[dense.activation](kernels.linear(vectors, w["head"][f"{folder}.linear"]))
+        if self.sentences.normalize:
+            vectors = normalize(vectors)
+        return vectors[:, : self.sentences.truncate]
 
     def output_spec(self, batch: int | None, length: int | None) -> Any:
         """(batch, width), float32."""

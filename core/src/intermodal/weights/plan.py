@@ -97,7 +97,7 @@ def make_plan(
                 found.used[info.name] = []
             continue
         if info is None:
-            if new_head and (weight.head or weight.if_absent == "new"):
+            if new_head and not weight.folder and (weight.head or weight.if_absent == "new"):
                 new.append(weight.variable)
             elif weight.if_absent == "left out":
                 left_out.append(weight)

@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import ml_dtypes  # noqa: F401 - registers bfloat16 with numpy
 import numpy as np
-from intermodal.api import Checkpoint, Repository, TensorInfo
-from intermodal.errors import CheckpointError
+from intermodal.api import Checkpoint, CheckpointError, Repository, TensorInfo
 
 from intermodal_gguf.dequantize import dequantize_into
 from intermodal_gguf.types import STORAGE_TYPES
 
 if TYPE_CHECKING:
-    from intermodal.processing.tokenizer import TokenizerParts
+    from intermodal.api import TokenizerParts
 
     from intermodal_gguf.planes import Bytes
 
