@@ -26,7 +26,7 @@ class Registered:
         """
         if key in self._classes and not exist_ok:
             raise PluginError(
-                f"{self._auto} has {self._classes[key].__name__} registered for {_name(key)}; exist_ok=True replaces it."
+                f"{self._auto} has {self._classes[key].__name__} for {_name(key)}; exist_ok=True replaces it."
             )
         self._classes[key] = value
 
