@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from intermodal import errors, kernels
     from intermodal.checkpoints.base import Checkpoint, CheckpointReader, TensorInfo
     from intermodal.checkpoints.metadata import Metadata
+    from intermodal.checkpoints.weight_file import WeightFile
     from intermodal.config import (
         FLAT,
         ROPE_KEYS,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from intermodal.layers.backbone import Backbone
     from intermodal.layers.parameters import Tree
     from intermodal.layers.step import Step
+    from intermodal.presets import CausalLMPreset, Preset
     from intermodal.processing.image_processor import ImageProcessor
     from intermodal.processing.processor import Processor
     from intermodal.processing.tokenizer import Tokenizer, TokenizerParts
@@ -58,6 +60,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "intermodal.checkpoints.base": ("Checkpoint", "CheckpointReader", "TensorInfo"),
     "intermodal.checkpoints.metadata": ("Metadata",),
+    "intermodal.checkpoints.weight_file": ("WeightFile",),
     "intermodal.config": (
         "FLAT",
         "ROPE_KEYS",
@@ -74,6 +77,7 @@ _HOMES = {
     "intermodal.layers.backbone": ("Backbone",),
     "intermodal.layers.parameters": ("Tree",),
     "intermodal.layers.step": ("Step",),
+    "intermodal.presets": ("CausalLMPreset", "Preset"),
     "intermodal.processing.image_processor": ("ImageProcessor",),
     "intermodal.processing.processor": ("Processor",),
     "intermodal.processing.tokenizer": ("Tokenizer", "TokenizerParts"),
@@ -116,6 +120,7 @@ __all__ = [
     "AddConstant",
     "Alias",
     "Backbone",
+    "CausalLMPreset",
     "Checkpoint",
     "CheckpointError",
     "CheckpointReader",
@@ -131,6 +136,7 @@ __all__ = [
     "ModelConfig",
     "Part",
     "Permute",
+    "Preset",
     "Problem",
     "Processor",
     "Repository",
@@ -147,6 +153,7 @@ __all__ = [
     "Transform",
     "Tree",
     "Weight",
+    "WeightFile",
     "WeightMap",
     "decoder_fields",
     "embedding",
