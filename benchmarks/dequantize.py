@@ -70,7 +70,7 @@ def table(rows: list[dict[str, Any]]) -> list[dict[str, str]]:
 
 
 def main() -> None:
-    parser = arguments(__doc__)
+    parser = arguments(__doc__ or "")
     parser.add_argument("--types", nargs="+", choices=TYPES, default=list(TYPES))
     args: argparse.Namespace = parser.parse_args()
     rows = run(args.types, runs=args.runs)

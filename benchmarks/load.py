@@ -212,6 +212,7 @@ def _transformers(dtype: str) -> tuple[Any, Any]:
     transformers.logging.disable_progress_bar()
 
     def load(folder):
+        transformers.AutoTokenizer.from_pretrained(folder)  # ours comes with it
         return LlamaForCausalLM.from_pretrained(folder, dtype=dtype)
 
     def forward(model):
@@ -255,7 +256,7 @@ def table(rows: list[dict[str, Any]]) -> list[dict[str, str]]:
 
 
 def main() -> None:
-    parser = arguments(__doc__)
+    parser = arguments(__doc__ or "")
     parser.add_argument("--ways", nargs="+", type=Way.of, default=list(WAYS), help="what:backend[:layout[:dtype]]")
     parser.add_argument("--growth", nargs="+", type=float, metavar="GB", help="instead: models of these sizes")
     args: argparse.Namespace = parser.parse_args()
