@@ -132,6 +132,7 @@ def chat(
         add_generation_prompt=not continue_final_message,
         continue_final_message=continue_final_message,
         chat_template=chat_template,
+        return_dict=False,
         **dict(template_variables or {}),
     )
     several = is_batch(messages)
