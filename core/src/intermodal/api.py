@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from intermodal import errors, kernels
     from intermodal.checkpoints.base import Checkpoint, CheckpointReader, TensorInfo
     from intermodal.checkpoints.metadata import Metadata
+    from intermodal.checkpoints.weight_file import WeightFile
     from intermodal.config import (
         FLAT,
         ROPE_KEYS,
@@ -30,12 +31,13 @@ if TYPE_CHECKING:
     from intermodal.config.accounting import ABSENT, Account, Problem, Rule, one_of, refusal
     from intermodal.config.gguf import GGUF_INERT, GGUF_RULES, GgufKeys, decoder_fields
     from intermodal.dtypes import numpy_dtype
-    from intermodal.errors import InputError
+    from intermodal.errors import CheckpointError, InputError, TokenizerError
     from intermodal.layers.backbone import Backbone
     from intermodal.layers.parameters import Tree
     from intermodal.layers.step import Step
     from intermodal.processing.image_processor import ImageProcessor
     from intermodal.processing.processor import Processor
+    from intermodal.processing.tokenizer import Tokenizer, TokenizerParts
     from intermodal.sources.base import Access, Repository, Source
     from intermodal.tasks.base import TaskModel
     from intermodal.tasks.sentence import SentenceEmbedding
@@ -59,6 +61,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "intermodal.checkpoints.base": ("Checkpoint", "CheckpointReader", "TensorInfo"),
     "intermodal.checkpoints.metadata": ("Metadata",),
+    "intermodal.checkpoints.weight_file": ("WeightFile",),
     "intermodal.config": (
         "FLAT",
         "ROPE_KEYS",
@@ -73,12 +76,13 @@ _HOMES = {
     "intermodal.config.accounting": ("ABSENT", "Account", "Problem", "Rule", "one_of", "refusal"),
     "intermodal.config.gguf": ("GGUF_INERT", "GGUF_RULES", "GgufKeys", "decoder_fields"),
     "intermodal.dtypes": ("numpy_dtype",),
-    "intermodal.errors": ("InputError",),
+    "intermodal.errors": ("CheckpointError", "InputError", "TokenizerError"),
     "intermodal.layers.backbone": ("Backbone",),
     "intermodal.layers.parameters": ("Tree",),
     "intermodal.layers.step": ("Step",),
     "intermodal.processing.image_processor": ("ImageProcessor",),
     "intermodal.processing.processor": ("Processor",),
+    "intermodal.processing.tokenizer": ("Tokenizer", "TokenizerParts"),
     "intermodal.sources.base": ("Access", "Repository", "Source"),
     "intermodal.tasks.base": ("TaskModel",),
     "intermodal.tasks.sentence": ("SentenceEmbedding",),
@@ -119,6 +123,7 @@ __all__ = [
     "Alias",
     "Backbone",
     "Checkpoint",
+    "CheckpointError",
     "CheckpointReader",
     "ConfigReport",
     "Deinterleave",
@@ -142,9 +147,13 @@ __all__ = [
     "Step",
     "TaskModel",
     "TensorInfo",
+    "Tokenizer",
+    "TokenizerError",
+    "TokenizerParts",
     "Transform",
     "Tree",
     "Weight",
+    "WeightFile",
     "WeightMap",
     "decoder_fields",
     "embedding",

@@ -99,7 +99,7 @@ def _dtype(examined: Examined, variable: str, dtype: str) -> str:
 
 
 def _values(examined: Examined, weight: Weight, dtype: str) -> np.ndarray:
-    from intermodal.weights.supply import read_piece
+    from intermodal.weights.reading import read_piece
 
     piece = next(piece for piece in examined.plan.pieces[weight.variable] if piece.weight.name == weight.name)
     out = np.empty(weight.shape, numpy_dtype(dtype))

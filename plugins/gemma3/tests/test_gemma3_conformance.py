@@ -29,6 +29,7 @@ def gguf_metadata(config: Any) -> dict[str, Any]:
         "gemma3.attention.layer_norm_rms_epsilon": config.rms_norm_eps,
         "gemma3.attention.sliding_window": config.sliding_window,
         "gemma3.attention.sliding_window_pattern": [kind == SLIDING for kind in config.layer_types],
+        "gemma3.vocab_size": config.vocab_size,
         "gemma3.rope.freq_base": config.rope.rope_theta,
         "gemma3.rope.freq_base_swa": config.local_rope.rope_theta,
         "tokenizer.ggml.bos_token_id": config.bos_token_id,

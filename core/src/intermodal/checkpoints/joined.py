@@ -41,9 +41,14 @@ class JoinedCheckpoint(Checkpoint):
         """See `Checkpoint.read`."""
         return self._home(name).read(name)
 
-    def read_into(self, name: str, out: np.ndarray) -> None:
+    def read_into(self, name: str, out: np.ndarray, row: int = 0) -> None:
         """See `Checkpoint.read_into`."""
-        self._home(name).read_into(name, out)
+        self._home(name).read_into(name, out, row)
+
+    def read_together(self, targets: Mapping[str, np.ndarray]) -> None:
+        """See `Checkpoint.read_together`."""
+        for home in (self._main, self._more):
+            home.read_together({name: out for name, out in targets.items() if self._home(name) is home})
 
     def map_copy_on_write(self, name: str) -> np.ndarray | None:
         """See `Checkpoint.map_copy_on_write`."""

@@ -15,6 +15,8 @@ _VALUES: dict[str, Callable[[Subject], Iterable[str]]] = {
     "variant": lambda subject: subject.variants,
     "refusal": lambda subject: subject.tests.refused,
     "architecture": lambda subject: subject.architectures,
+    "labelled": lambda subject: [name for name in subject.architectures if subject.is_labelled(name)],
+    "task": lambda subject: dict.fromkeys(subject.family.architectures.values()),
     "key": lambda subject: subject.tests.tiny,
     "prefix": lambda subject: subject.weight_map().prefixes,
     "gguf_variant": lambda subject: subject.tests.gguf_variants if "gguf" in subject.family.dialects else (),
