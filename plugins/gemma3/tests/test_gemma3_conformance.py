@@ -79,7 +79,6 @@ VARIANTS = {
     "final_logit_softcapping": {"final_logit_softcapping": 3.0},
     "both ways": {"use_bidirectional_attention": True, "sliding_window": 4},
     "local theta, the older key": {"rope_local_base_freq": 50.0},
-    "original context beside": {**ropes(WITHOUT_CONTEXT), "original_max_position_embeddings": 16},
     "context": Variant({"max_position_embeddings": 256}, same="rotary embeddings reach any position"),
     "one name of the tanh form": Variant({"hidden_activation": "gelu_new"}, same="it is another name of it"),
 }
@@ -87,6 +86,7 @@ REFUSED = {
     "hidden_activation": {"hidden_activation": "silu"},
     "attn_logit_softcapping": {"attn_logit_softcapping": 50.0},
     "rope dynamic": {"rope_scaling": {"type": "dynamic", "factor": 2.0}},
+    "original context beside": {"original_max_position_embeddings": 16, **ropes(WITHOUT_CONTEXT)},
     "half of a head": {"partial_rotary_factor": 0.5},
     "a pattern of two minds": {"layer_types": None, "_sliding_window_pattern": 3},
     "quantization_config": {"quantization_config": {"quant_method": "awq"}},
