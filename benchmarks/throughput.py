@@ -118,10 +118,9 @@ def _prompts(lengths: Sequence[int]) -> list[list[int]]:
 def _sentences(number: int) -> list[str]:
     """Sentences of 4 to 60 words, of words that the vocabulary has."""
     random = np.random.default_rng(2)
-    words = "the of and a weight model river house green small runs opens between every morning carefully".split()
-    return [
-        " ".join(random.choice(words, int(length))) for length in np.minimum(4 + random.exponential(14, number), 60)
-    ]
+    words = ["the", "of", "and", "weight", "river", "house", "green", "small", "opens", "between", "carefully"]
+    lengths = np.minimum(4 + random.exponential(14, number), 60).astype(int)
+    return [" ".join(random.choice(words, length)) for length in lengths]
 
 
 def _generate(cache: Path, prompts: list[list[int]], new: int) -> Work:
