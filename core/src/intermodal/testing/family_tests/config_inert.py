@@ -12,7 +12,7 @@ import pytest
 from intermodal.testing.family_tests.subject import Subject
 
 OTHER_VALUES: dict[str, Any] = {
-    "architectures": ["BertModel"],
+    "architectures": ["AnotherModel"],
     "dtype": "float16",
     "torch_dtype": "float16",
     "transformers_version": "4.31.0",
