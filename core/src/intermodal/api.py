@@ -32,8 +32,11 @@ if TYPE_CHECKING:
     from intermodal.layers.backbone import Backbone
     from intermodal.layers.parameters import Tree
     from intermodal.layers.step import Step
-    from intermodal.processing.image_processor import ImageProcessor
+    from intermodal.kernels.bundle import Bundle
+    from intermodal.kernels.ops import ops
+    from intermodal.processing.image_processor import IMAGE_CHECKS, ImageProcessor
     from intermodal.processing.processor import Processor
+    from intermodal.processing.tokenizer import Tokenizer
     from intermodal.sources.base import Access, Repository, Source
     from intermodal.tasks.base import TaskModel
     from intermodal.tasks.sentence import SentenceEmbedding
@@ -41,6 +44,7 @@ if TYPE_CHECKING:
         Alias,
         Ignored,
         Part,
+        Prefix,
         Weight,
         WeightMap,
         embedding,
@@ -52,7 +56,7 @@ if TYPE_CHECKING:
         repeat,
         split,
     )
-    from intermodal.weights.transforms import AddConstant, Deinterleave, Identity, Permute, Transform
+    from intermodal.weights.transforms import AddConstant, Deinterleave, Flatten, Identity, Permute, Transform
 
 _HOMES = {
     "intermodal.checkpoints.base": ("Checkpoint", "CheckpointReader", "TensorInfo"),
@@ -73,8 +77,11 @@ _HOMES = {
     "intermodal.layers.backbone": ("Backbone",),
     "intermodal.layers.parameters": ("Tree",),
     "intermodal.layers.step": ("Step",),
-    "intermodal.processing.image_processor": ("ImageProcessor",),
+    "intermodal.kernels.bundle": ("Bundle",),
+    "intermodal.kernels.ops": ("ops",),
+    "intermodal.processing.image_processor": ("IMAGE_CHECKS", "ImageProcessor"),
     "intermodal.processing.processor": ("Processor",),
+    "intermodal.processing.tokenizer": ("Tokenizer",),
     "intermodal.sources.base": ("Access", "Repository", "Source"),
     "intermodal.tasks.base": ("TaskModel",),
     "intermodal.tasks.sentence": ("SentenceEmbedding",),
@@ -82,6 +89,7 @@ _HOMES = {
         "Alias",
         "Ignored",
         "Part",
+        "Prefix",
         "Weight",
         "WeightMap",
         "embedding",
@@ -93,7 +101,7 @@ _HOMES = {
         "repeat",
         "split",
     ),
-    "intermodal.weights.transforms": ("AddConstant", "Deinterleave", "Identity", "Permute", "Transform"),
+    "intermodal.weights.transforms": ("AddConstant", "Deinterleave", "Flatten", "Identity", "Permute", "Transform"),
 }
 _NAMESPACES = {
     "errors": "intermodal.errors",
@@ -108,17 +116,20 @@ __all__ = [
     "FLAT",
     "GGUF_INERT",
     "GGUF_RULES",
+    "IMAGE_CHECKS",
     "ROPE_KEYS",
     "Access",
     "Account",
     "AddConstant",
     "Alias",
     "Backbone",
+    "Bundle",
     "Checkpoint",
     "CheckpointReader",
     "ConfigReport",
     "Deinterleave",
     "Family",
+    "Flatten",
     "GgufKeys",
     "Identity",
     "Ignored",
@@ -128,6 +139,7 @@ __all__ = [
     "ModelConfig",
     "Part",
     "Permute",
+    "Prefix",
     "Problem",
     "Processor",
     "Repository",
@@ -138,6 +150,7 @@ __all__ = [
     "Step",
     "TaskModel",
     "TensorInfo",
+    "Tokenizer",
     "Transform",
     "Tree",
     "Weight",
@@ -154,6 +167,7 @@ __all__ = [
     "linear",
     "norm",
     "one_of",
+    "ops",
     "refusal",
     "renamed",
     "repeat",

@@ -174,6 +174,11 @@ def add_processing(model: TaskModel, examined: Examined) -> None:
     model.generation_settings = GenerationSettings.from_files(
         read_generation_config(examined.checkpoint), model.config.raw, model.tokenizer
     )
+    if examined.family.processor:
+        from intermodal.processing.load_processor import processor_from_repository
+
+        repository = examined.checkpoint.repository
+        model.processor = processor_from_repository(repository, examined.family, model.tokenizer, model.config)
 
 
 def _device_scope(device: str | None) -> Any:

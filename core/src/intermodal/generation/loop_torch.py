@@ -35,9 +35,13 @@ class Loop:
         return keras.device(str(_first_tensor(w).device))
 
     @torch.inference_mode()
-    def read(self, w: Any, cache: Any, ids: Any, positions: Any, valid: Any, offset: int) -> tuple[Any, Any]:
+    def read(
+        self, w: Any, cache: Any, ids: Any, positions: Any, valid: Any, offset: int, inputs: Any = None
+    ) -> tuple[Any, Any]:
         """See `state.read`."""
-        return read(self.model, w, cache, ops.convert_to_tensor(ids), ops.convert_to_tensor(positions), valid, offset)
+        ids, positions = ops.convert_to_tensor(ids), ops.convert_to_tensor(positions)
+        inputs = {name: ops.convert_to_tensor(values) for name, values in (inputs or {}).items()}
+        return read(self.model, w, cache, ids, positions, valid, offset, inputs)
 
     @torch.inference_mode()
     def settle(self, state: State, logits: Any, uniform: Any, numbers: Controls, mode: Mode) -> State:

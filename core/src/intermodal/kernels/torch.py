@@ -110,24 +110,34 @@ def merge_heads(x: Tensor) -> Tensor:
 
 
 def attention_mask(
-    valid: Tensor | None, queries: int, keys: int, offset: int = 0, *, causal: bool = True, window: int | None = None
+    valid: Tensor | None,
+    queries: int,
+    keys: int,
+    offset: int = 0,
+    *,
+    causal: bool = True,
+    window: int | None = None,
+    blocks: Tensor | None = None,
 ) -> Tensor | str | None:
     """As `reference.attention_mask`; where no matrix is needed, none is made."""
     end = offset + queries
-    if valid is None and (window is None or window >= end):
+    if valid is None and blocks is None and (window is None or window >= end):
         if not causal or queries == 1:
             return None
         if offset == 0:
             return CAUSAL
     keys = min(keys, end) if causal else keys
-    device = valid.device if valid is not None else None
+    given = valid if valid is not None else blocks
+    device = given.device if given is not None else None
     row = torch.arange(offset, end, device=device)[:, None]
     column = torch.arange(keys, device=device)[None, :]
     mask = column <= row if causal else torch.ones(queries, keys, dtype=torch.bool, device=device)
+    if blocks is not None:
+        mask = mask | ((blocks[:, :, None] == blocks[:, None, :]) & (blocks[:, :, None] >= 0))
     if window is not None:
         distance = row - column if causal else (row - column).abs()
         mask = mask & (distance < window)
-    mask = mask[None, None]
+    mask = mask[None, None] if blocks is None else mask[:, None]
     return mask if valid is None else mask & valid[:, None, None, :keys].bool()
 
 

@@ -43,7 +43,7 @@ def _deviations(value: Any) -> tuple[float, ...]:
     return values
 
 
-CHECKS = {
+IMAGE_CHECKS = {
     "do_convert_rgb": declare.BOOLEAN,
     "do_resize": declare.BOOLEAN,
     "size": Check('{"height": …, "width": …} in pixels', _size, lambda size: {"height": size[0], "width": size[1]}),
@@ -99,7 +99,7 @@ class ImageProcessor:
 
     type_name: ClassVar[str] = "ImageProcessor"
     """transformers' name of the class, for export."""
-    checks: ClassVar[Mapping[str, Check]] = CHECKS
+    checks: ClassVar[Mapping[str, Check]] = IMAGE_CHECKS
     """What the fields accept; a subclass with more fields adds to it."""
 
     do_convert_rgb: bool = True

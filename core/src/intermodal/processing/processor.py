@@ -101,13 +101,13 @@ class Processor:
             result["pixel_values"] = seen["pixel_values"]
         return result
 
-    def apply_chat_template(self, messages: Any, **options: Any) -> dict[str, Any]:
+    def apply_chat_template(self, messages: Any, *arguments: Any, **options: Any) -> dict[str, Any]:
         """Render a conversation, or a list of them, with the images in its messages, and encode it.
 
         Args:
             messages: content is a list of parts; an image is `{"type": "image", "image": …}`, with `path`, `url` or
                 `base64` in the place of `image` as transformers has them.
-            options: as `Tokenizer.apply_chat_template` takes them, and `padding`, `padding_side`, `return_tensors`.
+            arguments, options: as `Tokenizer.apply_chat_template` takes them, and `padding`, `padding_side`, `return_tensors`.
 
         Returns:
             As `__call__`, a list of rows for one conversation too.
@@ -115,16 +115,20 @@ class Processor:
         call = {name: options.pop(name) for name in ("padding", "padding_side", "return_tensors") if name in options}
         chats = list(messages) if is_batch(messages) else [messages]
         images = [images_of_chat(chat) for chat in chats]
-        texts = self.tokenizer.apply_chat_template(chats, tokenize=False, **options)
+        plain = [[_without_images(message) for message in chat] for chat in chats]
+        texts = self.tokenizer.apply_chat_template(plain, *arguments, tokenize=False, **options)
         return self(texts, images, add_special_tokens=False, **call)
 
     def _expand(self, text: str, expansions: Any) -> str:
         first, *rest = text.split(self.placeholder)
         return first + "".join(next(expansions) + part for part in rest)
 
-    def to_hf(self) -> dict[str, Any]:
-        """The content of a processor_config.json that transformers reads to the same processor."""
-        return {**self.raw, "processor_class": self.type_name}
+    def files(self) -> dict[str, Any]:
+        """The files that transformers reads to the same processor, beside the tokenizer's: name → content."""
+        return {
+            "preprocessor_config.json": self.image_processor.to_hf(),
+            FILE: {**self.raw, "processor_class": self.type_name},
+        }
 
 
 def images_of_texts(images: Any, count: int, *, single: bool) -> list[list[Any]]:
@@ -152,10 +156,28 @@ def _of_one_text(entry: Any) -> list[Any]:
 
 def images_of_chat(messages: Any) -> list[Any]:
     """The images in a conversation's messages, in order."""
-    found = []
-    for message in messages if isinstance(messages, list | tuple) else ():
-        content = message.get("content") if isinstance(message, Mapping) else getattr(message, "content", None)
-        for part in content if isinstance(content, list | tuple) else ():
-            if isinstance(part, Mapping) and part.get("type") == "image":
-                found.append(part)
-    return found
+    chat = messages if isinstance(messages, list | tuple) else ()
+    return [part for message in chat for part in _parts(message) if part.get("type") == "image"]
+
+
+def _parts(message: Any) -> list[Mapping[str, Any]]:
+    content = message.get("content") if isinstance(message, Mapping) else getattr(message, "content", None)
+    return [part for part in content if isinstance(part, Mapping)] if isinstance(content, list | tuple) else []
+
+
+def _without_images(message: Any) -> Any:
+    """A message as a chat template needs it: it asks where images are, not what is in them.
+
+    Raises:
+        InputError: a part is neither text nor image, and would be left out in silence.
+    """
+    for part in _parts(message):
+        if part.get("type") not in ("text", "image"):
+            raise InputError(f"A part of a message has the type {part.get('type')!r}: this model takes text and images.")
+    if not any(part.get("type") == "image" for part in _parts(message)) or not isinstance(message, Mapping):
+        return message
+    content = [
+        {"type": "image"} if isinstance(part, Mapping) and part["type"] == "image" else part
+        for part in message["content"]
+    ]
+    return {**message, "content": content}

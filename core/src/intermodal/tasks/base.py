@@ -14,11 +14,11 @@ from intermodal.layers.backbone import Backbone
 from intermodal.layers.parameters import Parameters, Supply, Tree
 from intermodal.layers.step import Step
 from intermodal.layers.storage import StoragePolicy
-from intermodal.tasks.inputs import check_indices
 from intermodal.weights.map import WeightMap
 
 if TYPE_CHECKING:
     from intermodal.generation.settings import GenerationSettings
+    from intermodal.processing.processor import Processor
     from intermodal.processing.tokenizer import Tokenizer
     from intermodal.weights.report import LoadReport
 
@@ -35,6 +35,7 @@ class TaskModel(keras.Model):
         family: who it belongs to. `config`: the family's typed config. `weight_map`: its weights, by name.
         backbone, head: the layers that own the variables. `head` is None where the task has none of its own.
         tokenizer: from the checkpoint, or None where it holds none.
+        processor: for families that take images beside text: makes ids and pixels of both.
         generation_settings: defaults of the checkpoint's generation_config.json.
         report: what was loaded from where; None for a model that was not loaded.
     """
@@ -59,6 +60,7 @@ class TaskModel(keras.Model):
         head = [variable for variable in weight_map.variables() if variable.head]
         self.head = Parameters(head, supply, policy, name="head") if head else None
         self.tokenizer: Tokenizer | None = None
+        self.processor: Processor | None = None
         self.generation_settings: GenerationSettings | None = None
         self.report: LoadReport | None = None
         self.adapter: dict[str, Any] | None = None
@@ -84,7 +86,7 @@ class TaskModel(keras.Model):
             inputs = {"input_ids": inputs, **{name: keywords.pop(name) for name in names}}
         if "input_ids" not in inputs:
             raise ValueError(f"{type(self).__name__} needs input_ids, of shape (batch, sequence); got {sorted(inputs)}")
-        check_indices(inputs, self.backbone.tables())
+        self.backbone.check_inputs(inputs)
         return super().__call__(inputs, **keywords)
 
     def call(self, inputs: dict[str, Tensor], training: bool = False) -> Any:
@@ -141,7 +143,7 @@ class TaskModel(keras.Model):
 
     def more_files(self) -> dict[str, Any]:
         """JSON files that the task needs beside config.json when it is saved: name → content."""
-        return {}
+        return self.processor.files() if self.processor else {}
 
     def get_config(self) -> dict[str, Any]:
         """What `from_config` needs to make the same model, blank."""

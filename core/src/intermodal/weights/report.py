@@ -6,6 +6,8 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from intermodal.weights.map import Prefix
+
 
 @dataclass
 class LoadReport:
@@ -45,7 +47,7 @@ class LoadReport:
     storage: str
     compute: str
     intermodal_version: str
-    prefix: str = ""
+    prefix: Prefix = ""
     files: list[str] = field(default_factory=list)
     parameters: int = 0
     stored_bytes: int = 0
