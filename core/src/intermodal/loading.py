@@ -167,6 +167,7 @@ def add_processing(model: TaskModel, examined: Examined) -> None:
     """Give the model its tokenizer and its settings, where the checkpoint holds them."""
     from intermodal.generation.settings import GenerationSettings
     from intermodal.processing.load import checkpoint_tokenizer, read_generation_config
+    from intermodal.processing.load_processor import processor_from_repository
 
     if examined.sentences is not None:
         setattr(model, "sentences", examined.sentences)  # noqa: B010 - only the task of sentences has it
@@ -174,11 +175,8 @@ def add_processing(model: TaskModel, examined: Examined) -> None:
     model.generation_settings = GenerationSettings.from_files(
         read_generation_config(examined.checkpoint), model.config.raw, model.tokenizer
     )
-    if examined.family.processor:
-        from intermodal.processing.load_processor import processor_from_repository
-
-        repository = examined.checkpoint.repository
-        model.processor = processor_from_repository(repository, examined.family, model.tokenizer, model.config)
+    repository = examined.checkpoint.repository
+    model.processor = processor_from_repository(repository, examined.family, model.tokenizer, model.config)
 
 
 def _device_scope(device: str | None) -> Any:

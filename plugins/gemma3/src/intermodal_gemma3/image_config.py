@@ -117,11 +117,6 @@ class GemmaConfig(ModelConfig):
         return self.text_config.max_position_embeddings
 
     @property
-    def final_logit_softcapping(self) -> float | None:
-        """Of the text model."""
-        return self.text_config.final_logit_softcapping
-
-    @property
     def pad_token_id(self) -> int | None:
         """Of the text model."""
         return self.text_config.pad_token_id
@@ -162,3 +157,6 @@ class GemmaConfig(ModelConfig):
         if self.text_config.use_bidirectional_attention:
             text = "text that looks both ways is not read beside images"
             yield Problem("text_config.use_bidirectional_attention", True, text)
+        if (cap := self.text_config.final_logit_softcapping) is not None:
+            text = "implementations differ in whether they cap the logits of the model with images"
+            yield Problem("text_config.final_logit_softcapping", cap, text)
