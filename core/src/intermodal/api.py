@@ -29,11 +29,11 @@ if TYPE_CHECKING:
     from intermodal.config.accounting import ABSENT, Account, Problem, Rule, one_of, refusal
     from intermodal.config.gguf import GGUF_INERT, GGUF_RULES, GgufKeys, decoder_fields
     from intermodal.errors import InputError
+    from intermodal.kernels.bundle import Bundle
+    from intermodal.kernels.ops import ops
     from intermodal.layers.backbone import Backbone
     from intermodal.layers.parameters import Tree
     from intermodal.layers.step import Step
-    from intermodal.kernels.bundle import Bundle
-    from intermodal.kernels.ops import ops
     from intermodal.processing.image_processor import IMAGE_CHECKS, ImageProcessor
     from intermodal.processing.processor import Processor
     from intermodal.processing.tokenizer import Tokenizer

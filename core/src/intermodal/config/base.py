@@ -252,7 +252,7 @@ def _without_other_labels(raw: Mapping[str, Any], overrides: Mapping[str, Any]) 
 def split_overrides(
     parts: Mapping[str, Any], overrides: Mapping[str, Any]
 ) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
-    """Overrides of a config's own keys, and of each of its parts: `{"text_config.x": 1}`, `{"text_config": {"x": 1}}`."""
+    """Overrides of a config's own keys, and of its parts': `{"text_config.x": 1}` or `{"text_config": {"x": 1}}`."""
     own: dict[str, Any] = {}
     of_parts: dict[str, dict[str, Any]] = {name: {} for name in parts}
     for key, value in overrides.items():

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from intermodal.api import Backbone, InputError, Step, Tree, kernels, ops
+from intermodal.api import Backbone, InputError, Step, Tree, ops
 
 from intermodal_gemma3.config import SLIDING
 from intermodal_gemma3.image_config import GemmaConfig

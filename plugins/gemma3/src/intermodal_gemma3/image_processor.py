@@ -17,6 +17,14 @@ if TYPE_CHECKING:
     from intermodal.api import Tokenizer
 
 
+PAN_AND_SCAN = {
+    "do_pan_and_scan": False,
+    "pan_and_scan_min_crop_size": 256,
+    "pan_and_scan_max_num_crops": 4,
+    "pan_and_scan_min_ratio_to_activate": 1.2,
+}
+
+
 @dataclass(frozen=True, kw_only=True)
 class GemmaImageProcessor(ImageProcessor):
     """Pixels for Gemma 3, as transformers' Gemma3ImageProcessor makes them with Pillow.
@@ -67,11 +75,15 @@ class GemmaImageProcessor(ImageProcessor):
 class GemmaProcessor(Processor):
     """Prompts with images for Gemma 3: `<start_of_image>` stands where an image goes.
 
+    As in transformers, a call decides on pan and scan, and not preprocessor_config.json:
+    `processor(…, images_kwargs={"do_pan_and_scan": True})`.
+
     Raises:
         ConfigError: processor_config.json or the tokenizer contradicts config.json.
     """
 
     type_name: ClassVar[str] = "Gemma3Processor"
+    images_kwargs: Mapping[str, Any] = PAN_AND_SCAN
     config: GemmaConfig
 
     def __init__(

@@ -13,7 +13,9 @@ from intermodal_gemma3.weights import IGNORED, decoder
 VISION, PROJECTOR = "vision_tower.", "multi_modal_projector."
 IGNORED_OF_IMAGES = (
     *IGNORED,
-    Ignored(r"(model\.)?vision_tower\.(vision_model\.)?head\..*", "Gemma 3 takes SigLIP's patches, not its pooled head"),
+    Ignored(
+        r"(model\.)?vision_tower\.(vision_model\.)?head\..*", "Gemma 3 takes SigLIP's patches, not its pooled head"
+    ),
     Ignored(r".*embeddings\.position_ids", "computed from the config"),
 )
 
