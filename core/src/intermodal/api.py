@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from intermodal import errors, kernels
     from intermodal.checkpoints.base import Checkpoint, CheckpointReader, TensorInfo
     from intermodal.checkpoints.metadata import Metadata
+    from intermodal.checkpoints.weight_file import WeightFile
     from intermodal.config import (
         FLAT,
         ROPE_KEYS,
@@ -28,15 +29,16 @@ if TYPE_CHECKING:
     )
     from intermodal.config.accounting import ABSENT, Account, Problem, Rule, one_of, refusal
     from intermodal.config.gguf import GGUF_INERT, GGUF_RULES, GgufKeys, decoder_fields
-    from intermodal.errors import InputError
+    from intermodal.errors import CheckpointError, InputError, TokenizerError
     from intermodal.kernels.bundle import Bundle
     from intermodal.kernels.ops import ops
     from intermodal.layers.backbone import Backbone
     from intermodal.layers.parameters import Tree
     from intermodal.layers.step import Step
+    from intermodal.presets import CausalLMPreset, Preset
     from intermodal.processing.image_processor import IMAGE_CHECKS, ImageProcessor
     from intermodal.processing.processor import Processor
-    from intermodal.processing.tokenizer import Tokenizer
+    from intermodal.processing.tokenizer import Tokenizer, TokenizerParts
     from intermodal.sources.base import Access, Repository, Source
     from intermodal.tasks.base import TaskModel
     from intermodal.tasks.sentence import SentenceEmbedding
@@ -61,6 +63,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "intermodal.checkpoints.base": ("Checkpoint", "CheckpointReader", "TensorInfo"),
     "intermodal.checkpoints.metadata": ("Metadata",),
+    "intermodal.checkpoints.weight_file": ("WeightFile",),
     "intermodal.config": (
         "FLAT",
         "ROPE_KEYS",
@@ -73,15 +76,16 @@ _HOMES = {
     ),
     "intermodal.config.accounting": ("ABSENT", "Account", "Problem", "Rule", "one_of", "refusal"),
     "intermodal.config.gguf": ("GGUF_INERT", "GGUF_RULES", "GgufKeys", "decoder_fields"),
-    "intermodal.errors": ("InputError",),
+    "intermodal.errors": ("CheckpointError", "InputError", "TokenizerError"),
     "intermodal.layers.backbone": ("Backbone",),
     "intermodal.layers.parameters": ("Tree",),
     "intermodal.layers.step": ("Step",),
     "intermodal.kernels.bundle": ("Bundle",),
     "intermodal.kernels.ops": ("ops",),
+    "intermodal.presets": ("CausalLMPreset", "Preset"),
     "intermodal.processing.image_processor": ("IMAGE_CHECKS", "ImageProcessor"),
     "intermodal.processing.processor": ("Processor",),
-    "intermodal.processing.tokenizer": ("Tokenizer",),
+    "intermodal.processing.tokenizer": ("Tokenizer", "TokenizerParts"),
     "intermodal.sources.base": ("Access", "Repository", "Source"),
     "intermodal.tasks.base": ("TaskModel",),
     "intermodal.tasks.sentence": ("SentenceEmbedding",),
@@ -124,7 +128,9 @@ __all__ = [
     "Alias",
     "Backbone",
     "Bundle",
+    "CausalLMPreset",
     "Checkpoint",
+    "CheckpointError",
     "CheckpointReader",
     "ConfigReport",
     "Deinterleave",
@@ -140,6 +146,7 @@ __all__ = [
     "Part",
     "Permute",
     "Prefix",
+    "Preset",
     "Problem",
     "Processor",
     "Repository",
@@ -151,9 +158,12 @@ __all__ = [
     "TaskModel",
     "TensorInfo",
     "Tokenizer",
+    "TokenizerError",
+    "TokenizerParts",
     "Transform",
     "Tree",
     "Weight",
+    "WeightFile",
     "WeightMap",
     "decoder_fields",
     "embedding",

@@ -70,18 +70,17 @@ def convert(
     tensors = exported_tensors(
         examined.weight_map, lambda name: _dtype(examined, name, dtype), with_head=examined.weight_map.has_head
     )
-    by_name = {tensor.name: tensor for tensor in tensors}
-    specs = [(tensor.name, tensor.dtype, tensor.shape) for tensor in tensors]
-    total = sum(int(np.prod(shape)) * numpy_dtype(kind).itemsize for _, kind, shape in specs)
+    total = sum(int(np.prod(tensor.shape)) * numpy_dtype(tensor.dtype).itemsize for tensor in tensors)
     with progress_bar("Writing weights", total=total, unit="bytes", enabled=progress) as advance:
         write_folder(
             destination,
-            specs=specs,
-            read=lambda name: export_values(
-                by_name[name], lambda weight: _values(examined, weight, by_name[name].dtype)
-            ),
+            tensors=tensors,
+            read=lambda tensor: export_values(tensor, lambda weight: _values(examined, weight, tensor.dtype)),
             config=exported_config(
-                examined.config, examined.family, examined.task, {kind for _, kind, shape in specs if len(shape) > 1}
+                examined.config,
+                examined.family,
+                examined.task,
+                {tensor.dtype for tensor in tensors if len(tensor.shape) > 1},
             ),
             generation=settings.to_hf(),
             tokenizer=tokenizer,
@@ -111,7 +110,7 @@ def _dtype(examined: Examined, variable: str, dtype: str) -> str:
 
 
 def _values(examined: Examined, weight: Weight, dtype: str) -> np.ndarray:
-    from intermodal.weights.supply import read_piece
+    from intermodal.weights.reading import read_piece
 
     piece = next(piece for piece in examined.plan.pieces[weight.variable] if piece.weight.name == weight.name)
     out = np.empty(weight.shape, numpy_dtype(dtype))

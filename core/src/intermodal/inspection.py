@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -119,10 +120,7 @@ def inspect(
     checkpoint = open_checkpoint(open_repository(str(uri), access, plugins.source), plugins.reader)
     result = Inspection(str(uri), checkpoint.repository.revision, format=checkpoint.format)
     result.family_key = checkpoint.family_key
-    result.stored_bytes = sum(info.nbytes for info in checkpoint.tensors.values())
-    for info in checkpoint.tensors.values():
-        result.dtypes[info.stored] = result.dtypes.get(info.stored, 0) + 1
-        result.files[info.file] = result.files.get(info.file, 0) + info.nbytes
+    _count(result, checkpoint)
     try:
         examined = examine(
             str(uri), task, access=access, family=family, strict=strict, config=config, checkpoint=checkpoint
@@ -131,11 +129,21 @@ def inspect(
         result.problem = str(error)
         result.parameters = sum(math.prod(info.shape) for info in checkpoint.tensors.values())
         return result
-    _fill(result, examined, checkpoint, dtype)
+    _count(result, examined.checkpoint)
+    _fill(result, examined, dtype)
     return result
 
 
-def _fill(result: Inspection, examined: Examined, checkpoint: Checkpoint, dtype: str) -> None:
+def _count(result: Inspection, checkpoint: Checkpoint) -> None:
+    infos = checkpoint.tensors.values()
+    result.stored_bytes = sum(info.nbytes for info in infos)
+    result.dtypes = dict(Counter(info.stored for info in infos))
+    result.files = {info.file: 0 for info in infos}
+    for info in infos:
+        result.files[info.file] += info.nbytes
+
+
+def _fill(result: Inspection, examined: Examined, dtype: str) -> None:
     from intermodal.weights.plan import plan_bytes
 
     result.loadable = True
@@ -152,7 +160,7 @@ def _fill(result: Inspection, examined: Examined, checkpoint: Checkpoint, dtype:
         own = pieces[0].source.dtype if pieces else "float32"
         kind = dtype if dtype != "auto" else own
         sizes.append(math.prod(variable.shape) * numpy_dtype(kind).itemsize)
-        if any(piece.source.dtype != kind for piece in pieces) and checkpoint.format != "safetensors":
+        if any(piece.source.dtype != kind for piece in pieces) and examined.checkpoint.format != "safetensors":
             scratch = max(scratch, math.prod(variable.shape) * numpy_dtype(own).itemsize)
     result.model_bytes = sum(sizes)
     result.peak_bytes = result.model_bytes + scratch

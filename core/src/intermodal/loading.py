@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Mapping
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from intermodal.config import ModelConfig
     from intermodal.examination import Examined
     from intermodal.tasks.base import TaskModel
+    from intermodal.weights.supply import CheckpointSupply
 
 
 def load(
@@ -77,8 +78,6 @@ def load(
 
         return load_keras_file(uri, task=task, dtype=dtype, config=config)
     from intermodal.examination import examine
-    from intermodal.plugins import manager
-    from intermodal.weights.describe import describe
 
     access = Access(revision, token, cache_dir, local_files_only, force_download, subfolder)
     examined = examine(
@@ -92,42 +91,58 @@ def load(
         key_mapping=key_mapping,
         ignore_mismatched_sizes=ignore_mismatched_sizes,
     )
-    examined.checkpoint.prepare()
+    return load_examined(examined, dtype, device=device, progress=progress)
+
+
+def load_examined(
+    examined: Examined, dtype: str = "auto", *, device: str | None = None, progress: bool = True
+) -> TaskModel:
+    """The second half of `load`, from a plan to a model with its report. Args are those of `load`."""
+    from intermodal.plugins import manager
+    from intermodal.weights.describe import describe
+
+    if examined.plan.pieces:
+        examined.checkpoint.prepare()
+    check_tied_copies(examined)
     started = time.perf_counter()
-    with _device_scope(device):
-        model = build(examined, dtype, progress=progress)
-    add_processing(model, examined)
+    with _device_scope(device), supply_of(examined, dtype, progress=progress) as supply:
+        processing = read_processing(examined)  # while threads read the weights
+        model = build(examined, supply, dtype)
+    for name, value in processing.items():
+        setattr(model, name, value)
     model.report = describe(model, examined, dtype, time.perf_counter() - started)
     for sentence in model.report.warnings:
-        warnings.warn(sentence, stacklevel=2)
+        warnings.warn(sentence, stacklevel=3)  # whoever called `load` or `from_preset`
     manager().notify_loaded(model, model.report)
     return model
 
 
-def build(examined: Examined, dtype: str = "auto", *, progress: bool = True) -> TaskModel:
-    """Build the Keras model of an examined checkpoint, each variable made from its bytes as it is created."""
+@contextmanager
+def supply_of(examined: Examined, dtype: str = "auto", *, progress: bool = True) -> Iterator[CheckpointSupply]:
+    """The values of an examined checkpoint, which are read from here on, with a progress bar for them."""
     from intermodal.commands.console import progress_bar
-    from intermodal.layers.storage import StoragePolicy, device_kind
-    from intermodal.plugins import manager
-    from intermodal.weights.plan import plan_bytes
     from intermodal.weights.supply import CheckpointSupply
 
-    check_tied_copies(examined)
+    supply = CheckpointSupply(examined.checkpoint, examined.plan, dtype)
+    with progress_bar("Reading weights", total=supply.nbytes, unit="bytes", enabled=progress) as advance, supply:
+        supply.progress = advance
+        yield supply
+
+
+def build(examined: Examined, supply: CheckpointSupply, dtype: str = "auto") -> TaskModel:
+    """Build the Keras model of an examined checkpoint, each variable made from its bytes as it is created."""
+    from intermodal.layers.storage import StoragePolicy, device_kind
+    from intermodal.plugins import manager
+
     stored = storage_dtype(examined, dtype)
-    policy = StoragePolicy(stored, compute_dtype(stored, device_kind()))
-    total = plan_bytes(examined.plan)[1]
-    with (
-        progress_bar("Reading weights", total=total, unit="bytes", enabled=progress) as advance,
-        CheckpointSupply(examined.checkpoint, examined.plan, dtype, advance) as supply,
-    ):
-        return manager().build_model(
-            examined.owner,
-            config=examined.config,
-            task=examined.task,
-            weight_map=examined.weight_map,
-            weights=supply,
-            dtype=policy,
-        )
+    return manager().build_model(
+        examined.owner,
+        config=examined.config,
+        task=examined.task,
+        weight_map=examined.weight_map,
+        weights=supply,
+        dtype=StoragePolicy(stored, compute_dtype(stored, device_kind())),
+    )
 
 
 def storage_dtype(examined: Examined, dtype: str) -> str:
@@ -149,7 +164,7 @@ def check_tied_copies(examined: Examined) -> None:
         WeightError: names both tensors and the override that unties them.
     """
     from intermodal.errors import WeightError
-    from intermodal.weights.supply import tied_copy_differs
+    from intermodal.weights.reading import tied_copy_differs
 
     plan = examined.plan
     for name, copy in plan.tied_copies.items():
@@ -163,20 +178,20 @@ def check_tied_copies(examined: Examined) -> None:
             )
 
 
-def add_processing(model: TaskModel, examined: Examined) -> None:
-    """Give the model its tokenizer and its settings, where the checkpoint holds them."""
+def read_processing(examined: Examined) -> dict[str, Any]:
+    """The model's tokenizer and settings by the attributes that they become, where the checkpoint holds them."""
     from intermodal.generation.settings import GenerationSettings
     from intermodal.processing.load import checkpoint_tokenizer, read_generation_config
     from intermodal.processing.load_processor import processor_from_repository
 
-    if examined.sentences is not None:
-        setattr(model, "sentences", examined.sentences)  # noqa: B010 - only the task of sentences has it
-    model.tokenizer = checkpoint_tokenizer(examined.checkpoint)
-    model.generation_settings = GenerationSettings.from_files(
-        read_generation_config(examined.checkpoint), model.config.raw, model.tokenizer
+    tokenizer = checkpoint_tokenizer(examined.checkpoint)
+    settings = GenerationSettings.from_files(
+        read_generation_config(examined.checkpoint), examined.config.raw, tokenizer
     )
-    repository = examined.checkpoint.repository
-    model.processor = processor_from_repository(repository, examined.family, model.tokenizer, model.config)
+    processor = processor_from_repository(examined.checkpoint.repository, examined.family, tokenizer, examined.config)
+    found = {"tokenizer": tokenizer, "processor": processor, "generation_settings": settings}
+    # Only the task of sentences has the attribute.
+    return found if examined.sentences is None else {**found, "sentences": examined.sentences}
 
 
 def _device_scope(device: str | None) -> Any:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import safetensors
 import safetensors.numpy
-from intermodal.checkpoints import open_checkpoint
+from intermodal.checkpoints import open_checkpoint, weight_file
 from intermodal.checkpoints.header import DTYPES, read_header
 from intermodal.checkpoints.write_safetensors import write_file
 from intermodal.dtypes import numpy_dtype
@@ -127,9 +127,48 @@ def test_copy_on_write_never_reaches_the_file(tmp_path):
     assert (tmp_path / "model.safetensors").read_bytes() == before
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16", "float64"])
+@pytest.mark.parametrize("stored", ["float32", "bfloat16", "float16", "float8_e4m3fn"])
+def test_floats_are_read_into_any_float_dtype(stored, dtype, tmp_path, monkeypatch):
+    monkeypatch.setattr(weight_file, "_CONVERTED", 1 << 10)  # several chunks, the last one shorter
+    values = {"a": RANDOM.normal(size=(37, 19)).astype(numpy_dtype(stored)), "b": np.ones((), numpy_dtype(stored))}
+    write_file(tmp_path / "model.safetensors", specs_of(values), values.__getitem__)
+    checkpoint = checkpoint_of(tmp_path)
+    for name, expected in values.items():
+        out = np.empty(expected.shape, numpy_dtype(dtype))
+        checkpoint.read_into(name, out)
+        assert same_bits(out, expected.astype(out.dtype))
+
+
+def test_rows_are_read_alone(tmp_path):
+    values = {"a": RANDOM.normal(size=(11, 3, 2)).astype(np.float32)}
+    write_file(tmp_path / "model.safetensors", specs_of(values), values.__getitem__)
+    checkpoint = checkpoint_of(tmp_path)
+    for dtype in ("float32", "bfloat16"):
+        out = np.empty((4, 3, 2), numpy_dtype(dtype))
+        checkpoint.read_into("a", out, 5)
+        assert same_bits(out, values["a"][5:9].astype(out.dtype))
+    with pytest.raises(CheckpointError, match="from row 9 on"):
+        checkpoint.read_into("a", np.empty((4, 3, 2), np.float32), 9)
+
+
+@pytest.mark.parametrize("chunk", [100, 64 << 20])
+def test_tensors_are_read_together(chunk, tmp_path, monkeypatch):
+    """Whatever the order asked for, with gaps between them, and some converted."""
+    monkeypatch.setattr(weight_file, "CHUNK", chunk)
+    tensors = {f"t{index}": some("float32", (index, 5)) for index in range(12)}
+    write_file(tmp_path / "model.safetensors", specs_of(tensors), tensors.__getitem__)
+    checkpoint = checkpoint_of(tmp_path)
+    names = ["t9", "t2", "t3", "t4", "t0", "t7", "t11", "t10"]
+    targets = {name: np.empty(tensors[name].shape, np.float64 if name == "t3" else np.float32) for name in names}
+    checkpoint.read_together(targets)
+    for name, out in targets.items():
+        assert same_bits(out, tensors[name].astype(out.dtype))
+
+
 def test_read_into_from_many_threads(tmp_path):
     tensors = {f"t{index}": some("float32", (257, 1024)) for index in range(24)}  # over 8 MiB in sum, 1 MiB each
-    tensors["big"] = some("float32", (3, 1 << 20))  # more than one read
+    tensors["big"] = some("float32", (3, 1 << 20))
     write_file(tmp_path / "model.safetensors", specs_of(tensors), tensors.__getitem__)
     checkpoint = checkpoint_of(tmp_path)
     wrong: list[str] = []
@@ -157,7 +196,9 @@ def test_read_into_refuses_what_does_not_fit(tmp_path):
     read_only.flags.writeable = False
     for out in (
         np.zeros((3, 2), np.float32),
-        np.zeros((2, 3), np.float64),
+        np.zeros((2, 3), np.int32),
+        np.zeros((), np.float32),
+        np.zeros((3, 3), np.float32),
         np.zeros((2, 6), np.float32)[:, ::2],
         np.zeros((3, 2), np.float32).T,
         read_only,

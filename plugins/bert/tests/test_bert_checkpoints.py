@@ -5,7 +5,7 @@ import json
 import intermodal
 import numpy as np
 import pytest
-from intermodal.errors import ConfigError, MissingPluginError, TaskError, WeightError
+from intermodal.errors import MissingPluginError, TaskError, WeightError
 from intermodal.testing.reference import assert_close, make_reference, reference_outputs, save_reference
 from safetensors.numpy import load_file, save_file
 
@@ -42,22 +42,6 @@ def check(model, expected):
     got = model(IDS)
     for name in ("prediction_logits", "seq_relationship_logits"):
         assert_close(got[name], expected[name])
-
-
-@pytest.mark.parametrize("prefix", ["", "bert."])
-def test_every_prefix(prefix, folder, expected):
-    def renamed(tensors):
-        return {k if k.startswith("cls.") else prefix + k.removeprefix("bert."): v for k, v in tensors.items()}
-
-    model = intermodal.load(rewrite(folder, renamed))
-    assert model.report.prefix == prefix
-    check(model, expected)
-
-
-def test_shards(reference, tmp_path, expected):
-    folder = save_reference(reference, tmp_path, shard_bytes=30_000)
-    assert len(list(folder.glob("*.safetensors"))) > 2
-    check(intermodal.load(folder), expected)
 
 
 def test_gamma_and_beta_are_names_of_single_tensors(folder, expected):
@@ -165,58 +149,11 @@ def test_the_classifier_of_another_task_is_left_alone(tiny, tmp_path):
     assert model.report.ignored == dict.fromkeys(["classifier.weight", "classifier.bias"], "the head of another task")
 
 
-@pytest.mark.parametrize("architecture", ["BertForSequenceClassification", "BertForTokenClassification"])
-def test_labels_follow_the_head(architecture, tiny, tmp_path):
-    reference = make_reference(architecture, {**tiny, "num_labels": 5})
-    folder = rewrite(save_reference(reference, tmp_path), id2label=None, label2id=None, num_labels=None)
-    with pytest.warns(UserWarning, match="the tensor is right"):
-        model = intermodal.load(folder)
-    assert_close(model(IDS), reference_outputs(reference, input_ids=IDS)["logits"])
-
-
-def test_missing_and_extra_tensors(folder):
-    def changed(tensors):
-        del tensors["bert.embeddings.LayerNorm.bias"]
-        return {**tensors, "bert.encoder.layer.0.attention.self.distance_embedding.weight": np.ones((9, 12), "float32")}
-
-    with pytest.raises(WeightError) as caught:
-        intermodal.load(rewrite(folder, changed))
-    assert "missing (1): bert.embeddings.LayerNorm.bias (48,)" in str(caught.value)
-    assert "unexpected (1): bert.encoder.layer.0.attention.self.distance_embedding.weight" in str(caught.value)
-
-
-def test_tied_with_another_decoder_is_refused(folder):
-    def untied(tensors):
-        return {**tensors, "cls.predictions.decoder.weight": tensors["bert.embeddings.word_embeddings.weight"] + 1}
-
-    with pytest.raises(WeightError, match="tie_word_embeddings"):
-        intermodal.load(rewrite(folder, untied))
-
-
 def test_the_decoders_bias_alone_is_the_bias(folder, expected):
     def renamed(tensors):
         return {k.replace("predictions.bias", "predictions.decoder.bias"): v for k, v in tensors.items()}
 
     check(intermodal.load(rewrite(folder, renamed)), expected)
-
-
-@pytest.mark.parametrize(
-    ("key", "value"),
-    [
-        ("hidden_act", "quick_gelu"),
-        ("position_embedding_type", "relative_key_query"),
-        ("is_decoder", True),
-        ("add_cross_attention", True),
-        ("quantization_config", {"quant_method": "gptq"}),
-        ("num_attention_heads", 5),
-        ("type_vocab_size", 0),
-        ("hidden_size", 10**15),
-        ("layer_norm_eps", "1e-12"),
-    ],
-)
-def test_config_values_that_cannot_be_honoured_are_refused_by_name(key, value, folder):
-    with pytest.raises(ConfigError, match="hidden_size" if key == "num_attention_heads" else key):
-        intermodal.load(rewrite(folder, **{key: value}))
 
 
 def test_models_that_look_near_are_refused_by_name(folder):
@@ -226,35 +163,20 @@ def test_models_that_look_near_are_refused_by_name(folder):
         intermodal.load(rewrite(folder, model_type="roberta"), family="bert")
 
 
-EXPORTED = [
-    ("BertModel", {}),
-    ("BertForMaskedLM", {}),
-    ("BertForMaskedLM", {"tie_word_embeddings": False}),
-    ("BertForPreTraining", {}),
-    ("BertForNextSentencePrediction", {}),
-    ("BertForSequenceClassification", {"num_labels": 5}),
-    ("BertForTokenClassification", {"num_labels": 5}),
-    ("BertForQuestionAnswering", {}),
-    ("BertForMultipleChoice", {}),
-]
-
-
-@pytest.mark.parametrize(("architecture", "fields"), EXPORTED)
-def test_export_is_bit_for_bit_and_transformers_reads_it(architecture, fields, tiny, tmp_path):
+def test_an_untied_decoder_is_exported_as_transformers_reads_it(tiny, tmp_path):
     import transformers
 
-    made = make_reference(architecture, {**tiny, **fields})
+    made = make_reference("BertForMaskedLM", {**tiny, "tie_word_embeddings": False})
     source = save_reference(made, tmp_path / "source", dtype="bfloat16")
     intermodal.load(source).save_pretrained(tmp_path / "written")
     written, original = _bits(tmp_path / "written"), _bits(source)
     assert written.keys() == original.keys()
     for name, bits in written.items():
         np.testing.assert_array_equal(bits, original[name], err_msg=name)
-    loaded, info = getattr(transformers, architecture).from_pretrained(tmp_path / "written", output_loading_info=True)
+    _, info = transformers.BertForMaskedLM.from_pretrained(tmp_path / "written", output_loading_info=True)
     assert not info["missing_keys"]
     assert not info["unexpected_keys"]
     assert not info["mismatched_keys"]
-    assert type(loaded).__name__ == json.loads((tmp_path / "written" / "config.json").read_text())["architectures"][0]
 
 
 def test_what_was_read_by_older_names_is_written_by_todays(folder, reference, tmp_path):

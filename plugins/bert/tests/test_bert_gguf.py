@@ -94,24 +94,6 @@ def write(reference, tmp_path):
     return written
 
 
-def test_names_are_those_of_llama_cpp() -> None:
-    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.BERT, 1)
-    for module, ours in TOP.items():
-        if module not in ("pooler.dense", "classifier"):  # llama.cpp knows them by other families' names
-            assert names.get_name(module) == ours
-    for module, ours in BLOCK.items():
-        assert names.get_name(f"encoder.layer.0.{module}") == f"blk.0.{ours}"
-
-
-def test_hidden_states(write, reference):
-    model = intermodal.load(write({"bert.pooling_type": 0}))
-    assert model.task == "feature-extraction"
-    expected = reference_outputs(reference.bert, input_ids=IDS)["last_hidden_state"]
-    got = model(IDS)
-    assert list(got) == ["last_hidden_state"]
-    assert_close(got["last_hidden_state"], expected)
-
-
 @pytest.mark.parametrize(("kind", "pooled"), [(1, lambda h: h.mean(0)), (2, lambda h: h[0]), (3, lambda h: h[-1])])
 def test_sentence_vectors(kind, pooled, write, reference):
     model = intermodal.load(write({"bert.pooling_type": kind}))

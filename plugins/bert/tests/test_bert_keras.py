@@ -26,15 +26,6 @@ def numpy(tensor):
     return np.asarray(ops.convert_to_numpy(tensor))
 
 
-def test_keras_file(folder, tmp_path):
-    model = intermodal.load(folder)
-    expected = model(IDS)
-    model.save(tmp_path / "model.keras")
-    again = keras.models.load_model(tmp_path / "model.keras")
-    for name, values in again(IDS).items():
-        np.testing.assert_array_equal(numpy(values), numpy(expected[name]))
-
-
 def test_keras_file_of_an_encoder_without_pooler(encoder, tmp_path):
     model = intermodal.load(encoder)
     assert model.report.left_out

@@ -162,6 +162,14 @@ def test_prompts(folder):
         intermodal.load(folder).embed(["a b"])
 
 
+def test_vectors_are_cut_where_the_checkpoint_says(folder, tmp_path):
+    write(folder, prompts={"truncate_dim": 5, "similarity_fn_name": "dot"})
+    model = intermodal.load(folder)
+    close(model.embed(TEXTS), expected(folder, TEXTS)[:, :5])
+    model.save_pretrained(tmp_path / "written")
+    assert intermodal.load(tmp_path / "written").sentences == model.sentences
+
+
 def test_saved_and_loaded_again_it_gives_the_same_vectors(folder, tmp_path):
     model = intermodal.load(write(folder, prompts={"prompts": {"query": "query: "}}))
     wanted = model.embed(TEXTS)
@@ -178,7 +186,11 @@ def test_saved_and_loaded_again_it_gives_the_same_vectors(folder, tmp_path):
 
 
 REFUSED = {
-    "a dense layer": ({"modules": ("Transformer", "Pooling", "Dense")}, "module Dense"),
+    "another module": ({"modules": ("Transformer", "Pooling", "LayerNorm")}, "module LayerNorm"),
+    "a norm before a dense": (
+        {"modules": ("Transformer", "Pooling", "Normalize", "Dense")},
+        "Normalize before a Dense",
+    ),
     "words alone": ({"modules": ("WordEmbeddings", "Pooling")}, "expected Transformer, Pooling"),
     "no pooling": ({"pooling": {"pooling_mode_mean_tokens": False}}, "the pooling is"),
     "another pooling": ({"pooling": {"pooling_mode": "attention"}}, "the pooling is"),
@@ -186,6 +198,9 @@ REFUSED = {
     "a length of 0": ({"transformer": {"max_seq_length": 0}}, "max_seq_length is 0"),
     "an unknown key of the transformer": ({"transformer": {"query_length": 32}}, "query_length = 32"),
     "prompts of no text": ({"prompts": {"prompts": {"query": 3}}}, "expected texts by name"),
+    "an option of a later version": ({"prompts": {"rescale": 2}}, "rescale"),
+    "a model of another kind": ({"prompts": {"model_type": "SparseEncoder"}}, "SparseEncoder"),
+    "a width of 0": ({"prompts": {"truncate_dim": 0}}, "truncate_dim is 0"),
     "a default that is none": ({"prompts": {"default_prompt_name": "query"}}, "default_prompt_name"),
 }
 

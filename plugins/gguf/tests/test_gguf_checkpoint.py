@@ -72,6 +72,28 @@ def test_floats_are_read_into_any_floating_dtype(path, open_gguf, name, dtype):
     np.testing.assert_array_equal(out, EXPECTED[name].astype(dtype))
 
 
+@pytest.mark.parametrize("name", ["f32", "q8"])
+def test_rows_are_read_alone(path, open_gguf, name):
+    out = np.zeros((3, 64), np.float32)
+    open_gguf(path).read_into(name, out, 2)
+    np.testing.assert_array_equal(out, EXPECTED[name][2:5])
+    with pytest.raises(ValueError, match="has shape"):
+        open_gguf(path).read_into(name, out, 4)
+
+
+def test_plain_values_are_mapped_and_never_written_back(path, open_gguf):
+    before = path.read_bytes()
+    checkpoint = open_gguf(path)
+    assert checkpoint.map_copy_on_write("q8") is None
+    mapped = checkpoint.map_copy_on_write("f32")
+    np.testing.assert_array_equal(mapped, VALUES)
+    mapped += 1
+    np.testing.assert_array_equal(checkpoint.map_copy_on_write("f32"), VALUES + 1)
+    np.testing.assert_array_equal(checkpoint.read("f32"), VALUES)
+    checkpoint.close()
+    assert path.read_bytes() == before
+
+
 def test_packed_bytes_can_be_had_as_they_are(path, open_gguf):
     blocks = open_gguf(path).read_blocks("q8")
     assert (blocks.dtype, blocks.flags.writeable) == (np.uint8, False)
@@ -98,7 +120,7 @@ def test_a_target_that_does_not_fit_is_refused(path, open_gguf, name, target, pr
 def test_a_file_that_shrinks_after_opening_is_refused(path, open_gguf):
     checkpoint = open_gguf(path)
     path.write_bytes(path.read_bytes()[:-200])
-    with pytest.raises(CheckpointError, match="truncated since it was opened"):
+    with pytest.raises(CheckpointError, match="truncated or replaced"):
         checkpoint.read("f32")
 
 

@@ -5,7 +5,7 @@ import json
 import intermodal
 import numpy as np
 import pytest
-from intermodal.errors import ConfigError, WeightError
+from intermodal.errors import WeightError
 from intermodal.testing.reference import assert_close, make_reference, reference_outputs, save_reference
 from safetensors.numpy import load_file, save_file
 
@@ -37,14 +37,6 @@ def rewrite(folder, change=None, **config):
     return folder
 
 
-@pytest.mark.parametrize("prefix", ["", "model.", "transformer.", "language_model.model.", "model.language_model."])
-def test_every_prefix(prefix, folder, expected):
-    def renamed(tensors):
-        return {k if k.startswith("lm_head") else prefix + k.removeprefix("model."): v for k, v in tensors.items()}
-
-    assert_close(intermodal.load(rewrite(folder, renamed))(IDS), expected)
-
-
 def test_shards_beside_the_same_weights_in_another_layout(reference, tmp_path, expected):
     folder = save_reference(reference, tmp_path, shard_bytes=30_000)
     assert len(list(folder.glob("*.safetensors"))) > 2
@@ -54,68 +46,12 @@ def test_shards_beside_the_same_weights_in_another_layout(reference, tmp_path, e
     assert_close(intermodal.load(folder)(IDS), expected)
 
 
-def test_tied_with_a_copy_of_the_head(folder):
-    def tied(tensors):
-        return {**tensors, "lm_head.weight": tensors["model.embed_tokens.weight"]}
-
-    model = intermodal.load(rewrite(folder, tied, tie_word_embeddings=True))
-    assert model.report.tied == {"lm_head.weight": "embed_tokens.weight"}
-
-
-def test_tied_with_another_head_is_refused_and_can_be_untied(folder, expected):
-    rewrite(folder, tie_word_embeddings=True)
-    with pytest.raises(WeightError, match="tie_word_embeddings"):
-        intermodal.load(folder)
-    assert_close(intermodal.load(folder, config={"tie_word_embeddings": False})(IDS), expected)
-
-
-def test_untied_without_a_head_is_refused(folder):
-    def headless(tensors):
-        tensors.pop("lm_head.weight")
-        return tensors
-
-    with pytest.raises(WeightError, match=r"missing \(1\): lm_head.weight"):
-        intermodal.load(rewrite(folder, headless))
-
-
 def test_biases_and_other_extra_tensors_are_refused_by_name(folder):
     def biased(tensors):
         return {**tensors, "model.layers.0.self_attn.q_proj.bias": np.ones(48, "float32")}
 
     with pytest.raises(WeightError, match=r"unexpected \(1\): model.layers.0.self_attn.q_proj.bias"):
         intermodal.load(rewrite(folder, biased))
-
-
-@pytest.mark.parametrize(
-    ("key", "value"),
-    [
-        ("hidden_size", -48),
-        ("sliding_window", 0),
-        ("hidden_act", "gelu"),
-        ("layer_types", ["full_attention"]),
-        ("rope_parameters", {"rope_type": "dynamic", "rope_theta": 1e4, "factor": 2.0}),
-        ("quantization_config", {"quant_method": "fp8"}),
-        ("is_causal", False),
-    ],
-)
-def test_config_values_that_cannot_be_honoured_are_refused_by_name(key, value, folder):
-    with pytest.raises(ConfigError, match=key):
-        intermodal.load(rewrite(folder, **{key: value}))
-
-
-def test_another_task_makes_a_new_head_and_says_so(folder):
-    with pytest.warns(UserWarning, match=r"score.weight is NEW"):
-        model = intermodal.load(folder, task="text-classification", config={"num_labels": 3})
-    assert model(IDS).shape == (2, 3)
-    assert model.report.ignored == {"lm_head.weight": "the head of another task"}
-
-
-def test_labels_follow_the_head(tiny, tmp_path):
-    reference = make_reference("MistralForSequenceClassification", {**tiny, "num_labels": 5})
-    folder = rewrite(save_reference(reference, tmp_path), id2label=None, label2id=None, num_labels=None)
-    with pytest.warns(UserWarning, match="the tensor is right"):
-        model = intermodal.load(folder)
-    assert_close(model(IDS), reference_outputs(reference, input_ids=IDS)["logits"])
 
 
 MINISTRAL = {"layer_types": ["full_attention", "sliding_attention"], "sliding_window": 6, "head_dim": 12}

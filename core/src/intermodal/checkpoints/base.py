@@ -62,9 +62,22 @@ class Checkpoint(ABC):
     def read(self, name: str) -> np.ndarray:
         """The tensor's values, in `TensorInfo.dtype` and shape. A new array, or a read-only view."""
 
-    def read_into(self, name: str, out: np.ndarray) -> None:
-        """Read a tensor's values into `out`: C-contiguous, of its shape and dtype. Thread-safe."""
-        out[...] = self.read(name)
+    def read_into(self, name: str, out: np.ndarray, row: int = 0) -> None:
+        """Read a tensor's values, or some of its rows, into `out`. Thread-safe.
+
+        Args:
+            name: the tensor.
+            out: C-contiguous, of its shape (of any number of rows along the first axis), and of its dtype or of any
+                float dtype that its floats are then rounded to.
+            row: the first row to read.
+        """
+        values = self.read(name)
+        out[...] = values[row : row + len(out)] if values.ndim else values
+
+    def read_together(self, targets: Mapping[str, np.ndarray]) -> None:
+        """Read several tensors, each into its array, as `read_into` does: in one go where they lie side by side."""
+        for name, out in targets.items():
+            self.read_into(name, out)
 
     def map_copy_on_write(self, name: str) -> np.ndarray | None:
         """The tensor as a private, writable mapping of the file, or None where the format stores no plain values.

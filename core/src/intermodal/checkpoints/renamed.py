@@ -39,9 +39,13 @@ class RenamedCheckpoint(Checkpoint):
         """See `Checkpoint.read`."""
         return self._inner.read(self._original[name])
 
-    def read_into(self, name: str, out: np.ndarray) -> None:
+    def read_into(self, name: str, out: np.ndarray, row: int = 0) -> None:
         """See `Checkpoint.read_into`."""
-        self._inner.read_into(self._original[name], out)
+        self._inner.read_into(self._original[name], out, row)
+
+    def read_together(self, targets: Mapping[str, np.ndarray]) -> None:
+        """See `Checkpoint.read_together`."""
+        self._inner.read_together({self._original[name]: out for name, out in targets.items()})
 
     def map_copy_on_write(self, name: str) -> np.ndarray | None:
         """See `Checkpoint.map_copy_on_write`."""

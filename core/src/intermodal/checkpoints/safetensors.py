@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from intermodal.checkpoints.base import Checkpoint, CheckpointReader, TensorInfo
 from intermodal.checkpoints.header import Header, read_header
-from intermodal.checkpoints.layouts import CONSOLIDATED, CONSOLIDATED_FILES, PARAMS, identify
+from intermodal.checkpoints.layouts import CONSOLIDATED, CONSOLIDATED_FILES, PARAMS, Identity, identify
 from intermodal.checkpoints.shards import read_indexed
+from intermodal.dtypes import is_float
 from intermodal.errors import CheckpointError
 from intermodal.sources.base import at_most
 
@@ -29,18 +30,13 @@ class SafetensorsCheckpoint(Checkpoint):
     Args:
         repository: where the files are.
         headers: of all weight files, checked.
-        chosen: the weight file or index that they come from.
-
-    Raises:
-        CheckpointError: there is no config.json.
-        ConfigError: it is malformed, or has no `model_type`.
+        identity: what model they are.
     """
 
     format = "safetensors"
 
-    def __init__(self, repository: Repository, headers: list[Header], chosen: str) -> None:
+    def __init__(self, repository: Repository, headers: list[Header], identity: Identity) -> None:
         self.repository = repository
-        identity = identify(repository, chosen)
         self.dialect, self.family_key, self.config = identity.dialect, identity.family_key, identity.config
         self.tensors: Mapping[str, TensorInfo] = {
             name: info for header in headers for name, info in header.tensors.items()
@@ -61,21 +57,36 @@ class SafetensorsCheckpoint(Checkpoint):
         info = self._info(name)
         return self._file(info).view(info.offset, info.dtype, info.shape)
 
-    def read_into(self, name: str, out: np.ndarray) -> None:
-        """Read the tensor straight into `out`, by positional reads of 8 MiB. Thread-safe.
+    def read_into(self, name: str, out: np.ndarray, row: int = 0) -> None:
+        """Read the tensor, or the rows of `out` from `row` on, by positional reads. Thread-safe.
 
         Raises:
-            CheckpointError: `out` is not a C-contiguous, writable array of the tensor's shape and dtype; or as `read`.
+            CheckpointError: `out` is no C-contiguous, writable array of such a shape and dtype; or as `read`.
         """
         info = self._info(name)
-        if out.shape != info.shape or out.dtype.name != info.dtype:
-            raise CheckpointError(
-                f"{name} in {info.file} has shape {info.shape} and dtype {info.dtype}; it cannot be read into an array "
-                f"of {out.shape} and {out.dtype.name}."
-            )
-        if not (out.flags.c_contiguous and out.flags.writeable):
-            raise CheckpointError(f"{name} in {info.file} can only be read into a C-contiguous, writable array.")
-        self._file(info).read_into(info.offset, out)
+        _check_target(info, out, row)
+        offset = info.offset + (row * info.nbytes // info.shape[0] if row else 0)
+        if out.dtype.name == info.dtype:
+            self._file(info).read_into(offset, out)
+        else:
+            self._file(info).read_converted(offset, info.dtype, out)
+
+    def read_together(self, targets: Mapping[str, np.ndarray]) -> None:
+        """Read several tensors: those that lie side by side in a file, unconverted, by one call of the system.
+
+        Raises:
+            CheckpointError: as `read_into`.
+        """
+        plain = []
+        for name, out in targets.items():
+            info = self._info(name)
+            _check_target(info, out, 0)
+            if out.dtype.name == info.dtype:
+                plain.append(info)
+            else:
+                self.read_into(name, out)
+        for run in _side_by_side(plain):
+            self._file(run[0]).read_into(run[0].offset, *(targets[info.name] for info in run))
 
     def map_copy_on_write(self, name: str) -> np.ndarray | None:
         """The tensor as a writable mapping that never changes the file; None where its address in it is an odd one."""
@@ -103,6 +114,31 @@ class SafetensorsCheckpoint(Checkpoint):
                 path = self.repository.local_path(info.file)
                 self._files[info.file] = WeightFile(path, self._sizes[info.file])
             return self._files[info.file]
+
+
+def _side_by_side(infos: list[TensorInfo]) -> list[list[TensorInfo]]:
+    """Tensors in runs that have no gap between them."""
+    runs: list[list[TensorInfo]] = []
+    for info in sorted(infos, key=lambda info: (info.file, info.offset)):
+        last = runs[-1][-1] if runs else None
+        if last is not None and (last.file, last.offset + last.nbytes) == (info.file, info.offset):
+            runs[-1].append(info)
+        else:
+            runs.append([info])
+    return runs
+
+
+def _check_target(info: TensorInfo, out: np.ndarray, row: int) -> None:
+    rows = slice(row, row + out.shape[0]) if out.ndim and info.shape else None
+    shape = (len(range(info.shape[0])[rows]), *info.shape[1:]) if rows else info.shape
+    dtypes = is_float(info.dtype) and is_float(out.dtype.name)
+    if out.shape != shape or not (dtypes or out.dtype.name == info.dtype):
+        raise CheckpointError(
+            f"{info.name} in {info.file} has shape {info.shape} and dtype {info.dtype}; from row {row} on it cannot be "
+            f"read into an array of {out.shape} and {out.dtype.name}."
+        )
+    if not (out.flags.c_contiguous and out.flags.writeable):
+        raise CheckpointError(f"{info.name} in {info.file} can only be read into a C-contiguous, writable array.")
 
 
 class SafetensorsReader(CheckpointReader):
@@ -133,11 +169,13 @@ class SafetensorsReader(CheckpointReader):
         """Read and check all headers, by ranges where the files are remote.
 
         Raises:
-            CheckpointError: it is not clear which files are meant, or they are malformed or incomplete.
+            CheckpointError: it is not clear which files are meant, they are malformed or incomplete, or there is no
+                config.json.
+            ConfigError: that is malformed, or has no `model_type`.
         """
         name = self._chosen(repository)
         headers = read_indexed(repository, name) if name.endswith(".json") else [read_header(repository, name)]
-        return SafetensorsCheckpoint(repository, headers, name)
+        return SafetensorsCheckpoint(repository, headers, identify(repository, name))
 
     def _chosen(self, repository: Repository) -> str:
         """The one file that holds the weights, or the index of them."""

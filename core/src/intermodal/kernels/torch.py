@@ -43,16 +43,23 @@ def embedding(ids: Tensor, w: Bundle, dtype: str) -> Tensor:
     return rows if w.scale is None else rows * w.scale[ids].to(rows.dtype)
 
 
+def _unit_rms(x: Tensor, epsilon: float) -> Tensor:
+    """x over its root mean square, in float32."""
+    x = x.float()
+    if x.device.type != "cpu":
+        return F.rms_norm(x, x.shape[-1:], None, epsilon)
+    # On a CPU `F.rms_norm` is no single operator either, but ten of them.
+    return x * (x.square().mean(dim=-1, keepdim=True) + epsilon).rsqrt()
+
+
 def rms_norm(x: Tensor, w: Bundle, epsilon: float) -> Tensor:
     """As `reference.rms_norm`."""
-    if x.dtype == torch.float32:
-        return F.rms_norm(x, w.weight.shape, _cast(w.weight, x), epsilon)
-    return _cast(w.weight, x) * F.rms_norm(x.float(), w.weight.shape, None, epsilon).to(x.dtype)
+    return _cast(w.weight, x) * _unit_rms(x, epsilon).to(x.dtype)
 
 
 def offset_rms_norm(x: Tensor, w: Bundle, epsilon: float) -> Tensor:
     """As `reference.offset_rms_norm`."""
-    return F.rms_norm(x.float(), w.weight.shape, 1.0 + w.weight.float(), epsilon).to(x.dtype)
+    return (_unit_rms(x, epsilon) * (1.0 + w.weight.float())).to(x.dtype)
 
 
 def layer_norm(x: Tensor, w: Bundle, epsilon: float) -> Tensor:
@@ -86,22 +93,24 @@ def tanh(x: Tensor) -> Tensor:
 
 
 def rotary_table(positions: Tensor, frequencies: Any, factor: float, dtype: str) -> tuple[Tensor, Tensor]:
-    """As `reference.rotary_table`."""
+    """As `reference.rotary_table`, for both halves of a head: (B, 1, T, D), the sines of the first half negated."""
     table = torch.as_tensor(frequencies, dtype=torch.float32, device=positions.device)
     angles = positions.to(torch.float32)[:, None, :, None] * table
-    return (angles.cos() * factor).to(_dtype(dtype)), (angles.sin() * factor).to(_dtype(dtype))
+    cos, sin = (angles.cos() * factor).to(_dtype(dtype)), (angles.sin() * factor).to(_dtype(dtype))
+    return torch.cat((cos, cos), dim=-1), torch.cat((-sin, sin), dim=-1)
 
 
 def rotate(x: Tensor, table: tuple[Tensor, Tensor]) -> Tensor:
-    """As `reference.rotate`."""
+    """As `reference.rotate`, in three operators: decoding one token costs what operators cost, not arithmetic."""
     cos, sin = table
     a, b = x.chunk(2, dim=-1)
-    return torch.cat((a * cos - b * sin, b * cos + a * sin), dim=-1)
+    return torch.addcmul(x * cos, torch.cat((b, a), dim=-1), sin)
 
 
 def split_heads(x: Tensor, width: int) -> Tensor:
     """As `reference.split_heads`, a view."""
-    return x.unflatten(-1, (-1, width)).transpose(1, 2)
+    batch, length, _ = x.shape
+    return x.view(batch, length, -1, width).transpose(1, 2)
 
 
 def merge_heads(x: Tensor) -> Tensor:
@@ -119,7 +128,10 @@ def attention_mask(
     window: int | None = None,
     blocks: Tensor | None = None,
 ) -> Tensor | str | None:
-    """As `reference.attention_mask`; where no matrix is needed, none is made."""
+    """As `reference.attention_mask`; where no matrix is needed, none is made.
+
+    A query that sees nothing (padding) would come out as NaN: it is let see everything, and nobody looks at it.
+    """
     end = offset + queries
     if valid is None and blocks is None and (window is None or window >= end):
         if not causal or queries == 1:
@@ -138,7 +150,10 @@ def attention_mask(
         distance = row - column if causal else (row - column).abs()
         mask = mask & (distance < window)
     mask = mask[None, None] if blocks is None else mask[:, None]
-    return mask if valid is None else mask & valid[:, None, None, :keys].bool()
+    if valid is None:
+        return mask
+    mask = mask & valid[:, None, None, :keys].bool()
+    return mask | ~mask.any(dim=-1, keepdim=True)
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | str | None, scale: float) -> Tensor:
@@ -146,11 +161,8 @@ def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | str | None, scale:
     grouped = q.shape[1] != k.shape[1]
     if isinstance(mask, str):
         return F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale, enable_gqa=grouped)
-    if mask is not None:
-        if mask.device != q.device:
-            mask = mask.to(q.device)
-        # A query that sees nothing (padding) would be NaN: let it see everything; nobody looks at it.
-        mask = mask | ~mask.any(dim=-1, keepdim=True)
+    if mask is not None and mask.device != q.device:
+        mask = mask.to(q.device)
     return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale, enable_gqa=grouped)
 
 
@@ -165,7 +177,8 @@ def new_cache(batch: int, heads: int, capacity: int, width: int, dtype: str) -> 
 
 def append(cache: Cache, k: Tensor, v: Tensor, offset: int) -> tuple[Cache, Tensor, Tensor]:
     """As `reference.append`, in place; only what is written so far is attended to."""
-    end = offset + k.shape[2]
-    cache[0][:, :, offset:end] = k
-    cache[1][:, :, offset:end] = v
-    return cache, cache[0][:, :, :end], cache[1][:, :, :end]
+    length = k.shape[2]
+    keys, values = cache
+    keys.narrow(2, offset, length).copy_(k)
+    values.narrow(2, offset, length).copy_(v)
+    return cache, keys.narrow(2, 0, offset + length), values.narrow(2, 0, offset + length)

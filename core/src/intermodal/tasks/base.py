@@ -166,7 +166,7 @@ class TaskModel(keras.Model):
         """Make a blank model of a saved config; its weights follow (`keras.models.load_model` does both)."""
         from intermodal.tasks.restore import from_saved_config
 
-        return from_saved_config(config)
+        return from_saved_config(config, cls)
 
     def save_assets(self, inner_path: str) -> None:
         """Keep the tokenizer and the generation settings in a `.keras` file."""

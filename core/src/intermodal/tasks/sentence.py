@@ -8,14 +8,27 @@ from typing import Any
 import keras
 import numpy as np
 
+from intermodal import kernels
 from intermodal.errors import TaskError, TokenizerError
+from intermodal.kernels.ops import ops
 from intermodal.layers.parameters import Tree
 from intermodal.layers.step import Step
 from intermodal.processing.sentences import SentenceSettings
 from intermodal.tasks.base import TaskModel, Tensor
 from intermodal.tasks.pooling import normalize, pool
 
-_MULTIPLE = 16  # lengths are rounded up to it, so that a compiled backend sees few shapes
+COMPILED = keras.backend.backend() != "torch"
+"""Whether every new shape costs compiling."""
+
+ACTIVATIONS = {
+    "Identity": lambda x: x,
+    "Tanh": kernels.tanh,
+    "ReLU": kernels.relu,
+    "GELU": kernels.gelu,
+    "SiLU": kernels.silu,
+    "Sigmoid": ops.sigmoid,
+}
+"""What the names of `intermodal.processing.dense.ACTIVATIONS` compute."""
 
 
 @keras.saving.register_keras_serializable(package="intermodal")
@@ -32,13 +45,17 @@ class SentenceEmbedding(TaskModel):
     @property
     def width(self) -> int:
         """Dimensions of a vector."""
-        return self.config.hidden_size * len(self.sentences.pooling)
+        return self.sentences.width(self.config.hidden_size)
 
     def compute(self, w: Tree, step: Step) -> Tensor:
         """Vectors (B, width)."""
         hidden = self.backbone.forward(w, step)["last_hidden_state"]
         vectors = pool(hidden, step.valid, self.sentences.pooling)
-        return normalize(vectors) if self.sentences.normalize else vectors
+        for folder, dense in self.sentences.dense_modules().items():
+            vectors = ACTIVATIONS[dense.activation](kernels.linear(vectors, w["head"][f"{folder}.linear"]))
+        if self.sentences.normalize:
+            vectors = normalize(vectors)
+        return vectors[:, : self.sentences.truncate]
 
     def output_spec(self, batch: int | None, length: int | None) -> Any:
         """(batch, width), float32."""
@@ -79,7 +96,7 @@ class SentenceEmbedding(TaskModel):
         for start in range(0, len(order), max(1, batch_size)):
             members = order[start : start + max(1, batch_size)]
             inputs = {name: [values[index] for index in members] for name, values in rows.items()}
-            vectors[members] = self.predict_on_batch(self._batch(inputs))
+            vectors[members] = self.predict_on_batch(self._batch(inputs))[: len(members)]
         return vectors
 
     def get_config(self) -> dict[str, Any]:
@@ -123,11 +140,22 @@ class SentenceEmbedding(TaskModel):
         return self.tokenizer(texts, truncation=True, max_length=limit)
 
     def _batch(self, rows: dict[str, list[list[int]]]) -> dict[str, np.ndarray]:
-        """Arrays (batch, length) of rows, padded on the right. What stands under the padding does not matter."""
+        """Arrays (batch, length) of rows, padded on the right. What stands under the padding does not matter.
+
+        Where shapes are compiled, the length goes up to a bucket, and the batch to a power of two by empty rows.
+        """
         longest = max(map(len, rows["input_ids"]))
-        length = min(-(-longest // _MULTIPLE) * _MULTIPLE, max(longest, self.config.context_length))
-        arrays = {name: np.zeros((len(values), length), np.int32) for name, values in rows.items()}
+        length = min(bucket(longest), max(longest, self.config.context_length)) if COMPILED else longest
+        number = len(rows["input_ids"])
+        number = 1 << (number - 1).bit_length() if COMPILED else number
+        arrays = {name: np.zeros((number, length), np.int32) for name in rows}
         for name, values in rows.items():
             for index, row in enumerate(values):
                 arrays[name][index, : len(row)] = row
         return arrays
+
+
+def bucket(length: int) -> int:
+    """`length` rounded up by less than 8, or less than a quarter of it: few shapes, and little padding."""
+    step = max(8, 1 << ((length - 1).bit_length() - 3)) if length > 8 else 8
+    return -(-length // step) * step

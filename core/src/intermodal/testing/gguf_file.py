@@ -50,7 +50,7 @@ def gguf_tensors(examined: Examined) -> dict[str, np.ndarray]:
     Weights without an alias are left out: llama.cpp's converter drops some, and reading the file tells whether they
     are missed.
     """
-    from intermodal.weights.supply import read_piece
+    from intermodal.weights.reading import read_piece
 
     groups: dict[str, list[tuple[int, int, np.ndarray]]] = {}
     for pieces in examined.plan.pieces.values():

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from intermodal.weights.map import unprefixed
+
 if TYPE_CHECKING:
     from intermodal.tasks.base import TaskModel
     from intermodal.testing.references import Reference
@@ -22,6 +24,11 @@ class Passage:
     before: np.ndarray
     after: np.ndarray
 
+    @property
+    def looks_up(self) -> bool:
+        """Whether it takes indices, as an embedding does."""
+        return not np.issubdtype(self.before.dtype, np.floating)
+
 
 def first_difference(model: TaskModel, reference: Reference, inputs: dict[str, np.ndarray], tolerance: float) -> str:
     """The first module, in the order of computing, at which a model leaves its reference; for a failing test.
@@ -33,11 +40,10 @@ def first_difference(model: TaskModel, reference: Reference, inputs: dict[str, n
         tolerance: as a share of the largest value of an activation.
     """
     theirs = {passage.name: passage for passage in trace_reference(model, reference, inputs)}
+    ours = [passage for passage in trace_model(model, inputs) if passage.name in theirs]
     agreed = "the inputs"
-    for passage in trace_model(model, inputs):
-        expected = theirs.get(passage.name)
-        if expected is None:
-            continue
+    for number, passage in enumerate(ours):
+        expected = theirs[passage.name]
         before = excess(passage.before, expected.before, tolerance)
         if before:
             return (
@@ -45,13 +51,20 @@ def first_difference(model: TaskModel, reference: Reference, inputs: dict[str, n
                 f"Look at what the backbone computes between the two."
             )
         after = excess(passage.after, expected.after, tolerance)
-        if after:
+        # Some modules of transformers scale what they look up, which a backbone does after the kernel.
+        if after and not (passage.looks_up and _next_input_agrees(ours[number:], theirs, tolerance)):
             return (
                 f"First difference: {passage.name}, whose result differs ({after}) for the same input. "
                 f"Look at its weight, its bias, and the fields it is called with."
             )
         agreed = passage.name
     return f"Every module that could be compared agrees; the last was {agreed}. Look at what comes after it."
+
+
+def _next_input_agrees(ours: list[Passage], theirs: dict[str, Passage], tolerance: float) -> bool:
+    """Whether the first of some modules that takes activations takes those of the reference."""
+    following = next((passage for passage in ours if not passage.looks_up), None)
+    return following is not None and not excess(following.before, theirs[following.name].before, tolerance)
 
 
 def excess(got: np.ndarray, expected: np.ndarray, tolerance: float) -> str:
@@ -102,7 +115,7 @@ def trace_reference(model: TaskModel, reference: Reference, inputs: dict[str, np
 
     for name, module in theirs.named_modules():
         if any(True for _ in module.parameters(recurse=False)):
-            module.register_forward_hook(hook(name.removeprefix(prefix)))
+            module.register_forward_hook(hook(unprefixed(prefix, name)))
     with torch.no_grad():
         theirs(**{name: torch.tensor(values) for name, values in inputs.items()})
     return found

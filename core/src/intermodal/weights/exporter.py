@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -23,12 +24,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Exported:
-    """One tensor to be written: its name, dtype, shape, and the weights it is made of."""
+    """One tensor to be written: its name, dtype, shape, the weights it is made of, and the folder of its file."""
 
     name: str
     dtype: str
     shape: tuple[int, ...]
     weights: tuple[tuple[Weight, Alias], ...]
+    folder: str = ""
 
 
 def exported_tensors(weight_map: WeightMap, dtype_of: Callable[[str], str], *, with_head: bool) -> list[Exported]:
@@ -43,7 +45,8 @@ def exported_tensors(weight_map: WeightMap, dtype_of: Callable[[str], str], *, w
     for name, members in groups.items():
         weight, alias = members[0]
         shape = alias.of_shape or alias.transform.stored_shape(weight.shape)
-        tensors.append(Exported(name, dtype_of(weight.variable), shape, tuple(members)))
+        name = name.removeprefix(f"{weight.folder}.")
+        tensors.append(Exported(name, dtype_of(weight.variable), shape, tuple(members), weight.folder))
     return tensors
 
 
@@ -63,12 +66,11 @@ def save_pretrained(model: TaskModel, folder: str | Path, *, max_shard_size: int
     tensors = exported_tensors(
         model.weight_map, lambda name: exported_dtype(model, name), with_head=model.weight_map.has_head
     )
-    by_name = {tensor.name: tensor for tensor in tensors}
     dtypes = {tensor.dtype for tensor in tensors if tensor.weights[0][0].role in ("linear", "embedding")}
     write_folder(
         folder,
-        specs=[(tensor.name, tensor.dtype, tensor.shape) for tensor in tensors],
-        read=lambda name: export_values(by_name[name], lambda weight: weight_values(model, weight)),
+        tensors=tensors,
+        read=lambda tensor: export_values(tensor, lambda weight: weight_values(model, weight)),
         config=exported_config(model.config, model.family, model.task, dtypes),
         generation=model.generation_settings.to_hf() if model.generation_settings else None,
         tokenizer=model.tokenizer,
@@ -95,8 +97,8 @@ def exported_config(config: Any, family: Any, task: str, dtypes: set[str]) -> di
 def write_folder(
     folder: str | Path,
     *,
-    specs: list[tuple[str, str, tuple[int, ...]]],
-    read: Callable[[str], np.ndarray],
+    tensors: list[Exported],
+    read: Callable[[Exported], np.ndarray],
     config: dict[str, Any],
     generation: dict[str, Any] | None,
     tokenizer: Any,
@@ -108,9 +110,7 @@ def write_folder(
     """Write every file of a Hugging Face folder beside its place, and rename it into place when it is whole."""
     with ExitStack() as stack:
         target = stack.enter_context(replaced_folder(folder))
-        write_sharded(
-            target, specs, read, max_shard_bytes=max_shard_bytes, metadata={"format": "pt"}, progress=progress
-        )
+        _write_weights(target, tensors, read, max_shard_bytes, progress)
         _write_json(target / "config.json", config)
         if generation is not None:
             _write_json(target / "generation_config.json", generation)
@@ -121,6 +121,27 @@ def write_folder(
         for name, content in more.items():
             (target / name).parent.mkdir(exist_ok=True)
             _write_json(target / name, content)
+
+
+def _write_weights(
+    target: Path,
+    tensors: list[Exported],
+    read: Callable[[Exported], np.ndarray],
+    max_shard_bytes: int,
+    progress: Callable[[int], None],
+) -> None:
+    """Write the model's tensors, and those that have a folder of their own into one unsharded file each."""
+    for folder in dict.fromkeys(["", *(tensor.folder for tensor in tensors)]):
+        by_name = {tensor.name: tensor for tensor in tensors if tensor.folder == folder}
+        (target / folder).mkdir(exist_ok=True)
+        write_sharded(
+            target / folder,
+            [(tensor.name, tensor.dtype, tensor.shape) for tensor in by_name.values()],
+            lambda name, by_name=by_name: read(by_name[name]),
+            max_shard_bytes=sys.maxsize if folder else max_shard_bytes,
+            metadata={"format": "pt"},
+            progress=progress,
+        )
 
 
 def parse_size(size: int | str) -> int:

@@ -68,6 +68,7 @@ class Weight:
         block: `("layers", 0)` for weights of a repeated block.
         place: the variable it lives in and the slice of it; None: a variable of its own, of the same name.
         if_absent: see `IfAbsent`.
+        folder: where Hugging Face checkpoints keep it in a file of its own, `"2_Dense"`; its name begins with it.
     """
 
     name: str
@@ -81,6 +82,7 @@ class Weight:
     block: tuple[str, int] | None = None
     place: tuple[str, Part] | None = None
     if_absent: IfAbsent = "refused"
+    folder: str = ""
 
     @property
     def module(self) -> str:
@@ -158,8 +160,8 @@ class WeightMap:
 
     @property
     def has_head(self) -> bool:
-        """Whether there is a head, even one that is tied to the backbone."""
-        return any(weight.head for weight in self.weights)
+        """Whether the model's own file holds a head, even one that is tied to the backbone."""
+        return any(weight.head and not weight.folder for weight in self.weights)
 
     def __getitem__(self, name: str) -> Weight:
         return self.by_name()[name]
@@ -172,6 +174,10 @@ class WeightMap:
         """The map of a model that lacks these weights."""
         kept = tuple(weight for weight in self.weights if weight.name not in names)
         return replace(self, weights=kept, left_out=(*self.left_out, *names))
+
+    def with_more(self, weights: Iterable[Weight]) -> WeightMap:
+        """The map of a model that has these weights, too."""
+        return replace(self, weights=(*self.weights, *weights))
 
     def variables(self) -> list[Variable]:
         """The variables the model creates, in order: weights of a shared place together, tied ones not at all.
@@ -192,6 +198,15 @@ def prefixed(prefix: Prefix, name: str) -> str:
         return prefix + name
     beginning = max(filter(name.startswith, prefix), key=len)
     return prefix[beginning] + name[len(beginning) :]
+
+
+def unprefixed(prefix: Prefix, name: str) -> str:
+    """A backbone's name without the prefix that a checkpoint writes before it; as it is where it has none."""
+    beginnings = {"": prefix} if isinstance(prefix, str) else prefix
+    for beginning, lead in sorted(beginnings.items(), key=lambda pair: len(pair[1]), reverse=True):
+        if name.startswith(lead):
+            return beginning + name[len(lead) :]
+    return name
 
 
 def _variable(name: str, members: Sequence[Weight]) -> Variable:

@@ -22,6 +22,13 @@ def aligned_empty(shape: tuple[int, ...], dtype: str) -> np.ndarray:
     return raw[start : start + nbytes].view(kind).reshape(shape)
 
 
+def takes_in_place(values: np.ndarray) -> bool:
+    """Whether the running backend can use this memory as it is: torch takes any address, others multiples of 64."""
+    import keras
+
+    return keras.backend.backend() == "torch" or values.ctypes.data % ALIGNMENT == 0
+
+
 def to_backend(values: np.ndarray) -> Any:
     """Hand an array to the running backend: zero-copy on a CPU, a transfer on an accelerator.
 

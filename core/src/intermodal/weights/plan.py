@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from intermodal.checkpoints.base import TensorInfo
 from intermodal.errors import WeightError
@@ -45,8 +45,13 @@ class Plan:
     ignored: Mapping[str, str]
     new: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
-    prefix: str = ""
+    prefix: Prefix = ""
     mismatched: Mapping[str, tuple[tuple[int, ...], tuple[int, ...]]] = field(default_factory=dict)
+
+    def untrained(self) -> Plan:
+        """The same variables, with nothing read into them."""
+        new = tuple(variable.name for variable in self.variables)
+        return replace(self, pieces={}, tied_copies={}, new=new)
 
 
 @dataclass
@@ -97,7 +102,7 @@ def make_plan(
                 found.used[info.name] = []
             continue
         if info is None:
-            if new_head and (weight.head or weight.if_absent == "new"):
+            if new_head and not weight.folder and (weight.head or weight.if_absent == "new"):
                 new.append(weight.variable)
             elif weight.if_absent == "left out":
                 left_out.append(weight)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -12,10 +13,10 @@ import numpy as np
 
 from intermodal.dtypes import FLOATS, is_float, numpy_dtype
 from intermodal.errors import WeightError
-from intermodal.weights.map import Part, Variable
-from intermodal.weights.memory import aligned_empty, to_backend
-from intermodal.weights.plan import Piece, Plan
-from intermodal.weights.transforms import IDENTITY
+from intermodal.weights.map import Variable
+from intermodal.weights.memory import aligned_empty, takes_in_place, to_backend
+from intermodal.weights.plan import Plan
+from intermodal.weights.reading import is_plain, part_of, read_piece
 
 if TYPE_CHECKING:
     from intermodal.checkpoints.base import Checkpoint
@@ -23,36 +24,52 @@ if TYPE_CHECKING:
 # Two threads reach the memory's speed where it was measured; more contend for it.
 _THREADS = max(1, min(4, os.cpu_count() or 1))
 
-_CHUNK = 16 << 20  # bytes converted at a time, so that a change of dtype needs little more than its result
+_BATCH = 64 << 20
+"""Bytes of variables that a thread reads at once: one call of the system for many small tensors, so that threads
+seldom wait for Python while the tokenizer is built."""
+
+_AHEAD = 512 << 20
+"""Bytes of variables read before they are asked for. On a CPU they are the model's own memory; on an accelerator they
+are all that a load holds on the host."""
 
 
 class CheckpointSupply:
-    """Reads each variable straight into the buffer it will live in, a few ahead of the one that is asked for.
+    """Has each variable's values ready in the buffer that it will live in.
 
-    The buffers become the variables, so memory in flight beyond the model itself is what conversions need: one chunk
-    a thread, or one tensor where its values are unpacked or transformed.
+    What lies in a file just as the backend can use it is mapped: private, copy on write, no byte read before it is
+    needed. All else is read on threads, ahead of being asked for. Memory in flight beyond the model itself is what
+    conversions need: a chunk a thread, or a tensor where its values are transformed.
 
     Args:
         checkpoint: opened, with its weight files local.
         plan: what goes where.
         dtype: `"auto"` keeps each tensor's own dtype; a float dtype converts all floats.
-        progress: called with the bytes of each variable that has been read.
+
+    Attributes:
+        nbytes: of all variables that come from the checkpoint.
+        progress: called with the bytes of each variable that is there.
+
+    Raises:
+        WeightError: a tensor holds something other than floats.
     """
 
-    def __init__(
-        self, checkpoint: Checkpoint, plan: Plan, dtype: str, progress: Callable[[int], None] = lambda _: None
-    ) -> None:
+    def __init__(self, checkpoint: Checkpoint, plan: Plan, dtype: str) -> None:
         self._checkpoint = checkpoint
         self._plan = plan
         self._dtype = dtype
-        self._progress = progress
-        self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="intermodal-read")
-        self._pending: dict[str, Future[np.ndarray]] = {}
-        self._waiting = [variable for variable in plan.variables if variable.name in plan.pieces]
-        self._waiting.reverse()
         self._new = RandomSupply(dtype if dtype != "auto" else "float32")
+        loaded = [variable for variable in plan.variables if variable.name in plan.pieces]
+        self._nbytes = {variable.name: self._size(variable) for variable in loaded}
+        self._mapped = {variable.name: values for variable in loaded if (values := self._map(variable)) is not None}
+        self._batches = deque(self._batched([variable for variable in loaded if variable.name not in self._mapped]))
+        self._pending: dict[str, Future[dict[str, np.ndarray]]] = {}
+        self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="intermodal-read")
+        self.nbytes = sum(self._nbytes.values())
+        self.progress: Callable[[int], None] = lambda _: None
 
     def __enter__(self) -> CheckpointSupply:
+        """Begin to read."""
+        self._read_ahead()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -77,74 +94,64 @@ class CheckpointSupply:
 
     def value(self, variable: Variable) -> Any:
         """The variable's values, on the device."""
-        if variable.name not in self._plan.pieces:
+        name = variable.name
+        if name not in self._nbytes:
             return self._new.value(variable)
-        self._read_ahead(variable.name)
-        values = self._pending.pop(variable.name).result()
-        self._progress(values.nbytes)
+        values = self._mapped.pop(name, None)
+        if values is None:
+            while name not in self._pending:
+                self._submit()
+            values = self._pending.pop(name).result().pop(name)
+            self._read_ahead()
+        self.progress(values.nbytes)
         return to_backend(values)
 
-    def _read_ahead(self, name: str) -> None:
-        while self._waiting and (len(self._pending) < 2 * _THREADS or name not in self._pending):
-            variable = self._waiting.pop()
-            self._pending[variable.name] = self._pool.submit(self._read, variable)
+    def _size(self, variable: Variable) -> int:
+        return math.prod(variable.shape) * numpy_dtype(self.dtype(variable)).itemsize
 
-    def _read(self, variable: Variable) -> np.ndarray:
-        dtype = self.dtype(variable)
+    def _map(self, variable: Variable) -> np.ndarray | None:
+        """A private, copy-on-write mapping of the file, where the backend takes the values as they lie there."""
         pieces = self._plan.pieces[variable.name]
-        mapped = self._map(pieces, dtype)
-        if mapped is not None:
-            return mapped
-        out = aligned_empty(variable.shape, dtype)
-        for piece in pieces:
-            target = out if piece.place is None else out[piece.place.index()]
-            read_piece(self._checkpoint, piece, target)
-        return out
-
-    def _map(self, pieces: tuple[Piece, ...], dtype: str) -> np.ndarray | None:
-        """A private, copy-on-write mapping of the file, where the backend takes memory of any alignment (torch)."""
-        import keras
-
-        piece = pieces[0]
-        plain = len(pieces) == 1 and piece.place is None and piece.alias.part is None
-        if keras.backend.backend() != "torch" or not plain or piece.alias.transform is not IDENTITY:
+        if not is_plain(pieces) or pieces[0].source.dtype != self.dtype(variable):
             return None
-        if piece.source.dtype != dtype:
+        values = self._checkpoint.map_copy_on_write(pieces[0].source.name)
+        if values is None or not takes_in_place(values := part_of(values, pieces[0].alias.part)):
             return None
-        return self._checkpoint.map_copy_on_write(piece.source.name)
+        return values
 
+    def _batched(self, variables: Sequence[Variable]) -> Iterator[list[Variable]]:
+        batch: list[Variable] = []
+        size = 0
+        for variable in variables:
+            batch.append(variable)
+            size += self._nbytes[variable.name]
+            if size >= _BATCH:
+                yield batch
+                batch, size = [], 0
+        if batch:
+            yield batch
 
-def read_piece(checkpoint: Checkpoint, piece: Piece, target: np.ndarray) -> None:
-    """Read one weight into `target`: in place where nothing changes, through as little as possible where it does."""
-    alias, source = piece.alias, piece.source
-    same = source.dtype == target.dtype.name
-    if same and alias.part is None and alias.transform is IDENTITY and target.flags.c_contiguous:
-        checkpoint.read_into(source.name, target)
-        return
-    values = checkpoint.read(source.name)
-    if alias.part is not None:
-        values = values[alias.part.index()]
-    values = alias.transform.load(values)
-    if values.shape != target.shape:
-        raise WeightError(
-            f"{source.name} in {source.file} came out as {values.shape}, "
-            f"expected {target.shape} for {piece.weight.name}"
-        )
-    rows = max(1, _CHUNK // max(1, values[:1].size * 4))
-    for start in range(0, len(values), rows):
-        target[start : start + rows] = values[start : start + rows].astype(target.dtype, copy=False)
+    def _read_ahead(self) -> None:
+        while self._batches and sum(self._nbytes[name] for name in self._pending) < _AHEAD:
+            self._submit()
 
+    def _submit(self) -> None:
+        batch = self._batches.popleft()
+        future = self._pool.submit(self._read, batch)
+        self._pending.update((variable.name, future) for variable in batch)
 
-def tied_copy_differs(checkpoint: Checkpoint, source: str, other: str) -> bool:
-    """Whether two tensors of a checkpoint, of one shape, differ anywhere. Reads them by chunks of rows."""
-    left, right = checkpoint.read(source), checkpoint.read(other)
-    if left.shape != right.shape:
-        return True
-    rows = max(1, _CHUNK // max(1, left[:1].nbytes))
-    return any(
-        not np.array_equal(left[start : start + rows], right[start : start + rows])
-        for start in range(0, len(left), rows)
-    )
+    def _read(self, batch: Sequence[Variable]) -> dict[str, np.ndarray]:
+        values = {variable.name: aligned_empty(variable.shape, self.dtype(variable)) for variable in batch}
+        together: dict[str, np.ndarray] = {}
+        for name, out in values.items():
+            pieces = self._plan.pieces[name]
+            if is_plain(pieces) and pieces[0].alias.part is None:
+                together[pieces[0].source.name] = out
+                continue
+            for piece in pieces:
+                read_piece(self._checkpoint, piece, part_of(out, piece.place))
+        self._checkpoint.read_together(together)
+        return values
 
 
 class BlankSupply:
@@ -190,8 +197,3 @@ class RandomSupply:
             size = math.prod(variable.shape)
             values = (self._random.standard_normal(size, np.float32) * self._deviation).astype(kind)
         return to_backend(values.reshape(variable.shape))
-
-
-def part_of(values: np.ndarray, place: Part | None) -> np.ndarray:
-    """One weight's values out of its variable's."""
-    return values if place is None else values[place.index()]

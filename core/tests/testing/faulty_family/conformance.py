@@ -43,6 +43,12 @@ class LlamaTests(FamilyTests):
         }
 
 
-for _family in (*(family.name for family in FAMILIES), "careless"):
+class GemmaTests(LlamaTests):
+    tiny = {**TINY, "head_dim": 12}  # noqa: RUF012
+
+
+BASES = {"missing_offset": GemmaTests, "gemma3_text": GemmaTests}
+
+for _family in (*(family.name for family in FAMILIES), "careless", "mistral", "gemma3_text"):
     _name = "Test" + _family.title().replace("_", "")
-    globals()[_name] = type(_name, (LlamaTests,), {"family": _family, "__module__": __name__})
+    globals()[_name] = type(_name, (BASES.get(_family, LlamaTests),), {"family": _family, "__module__": __name__})

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from typing import Any
+from unittest import mock
 
-from intermodal.api import RopeParameters, Step, Tree
+from intermodal.api import RopeParameters, Step, Tree, kernels
+from intermodal_gemma3.model import GemmaBackbone
 from intermodal_llama3.model import LlamaBackbone
+from intermodal_mistral.model import MistralBackbone
 
 
 class DroppedBias(LlamaBackbone):
@@ -48,3 +51,19 @@ class StuckPositions(LlamaBackbone):
     def forward(self, w: Tree, step: Step) -> dict[str, Any]:
         step.positions = step.positions - step.positions[:, :1]
         return super().forward(w, step)
+
+
+class MissingOffset(GemmaBackbone):
+    """Norms that are multiplied with their weights as stored, without the 1 that Gemma adds."""
+
+    def forward(self, w: Tree, step: Step) -> dict[str, Any]:
+        with mock.patch.object(kernels, "offset_rms_norm", kernels.rms_norm):
+            return super().forward(w, step)
+
+
+class WideWindow(MistralBackbone):
+    """A window of one token more than the config says."""
+
+    def __init__(self, config: Any, *arguments: Any, **options: Any) -> None:
+        wider = dataclasses.replace(config, sliding_window=config.sliding_window + 1)
+        super().__init__(wider, *arguments, **options)

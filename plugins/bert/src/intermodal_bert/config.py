@@ -6,8 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-from intermodal.config import ModelConfig, Problem, Rule, one_of
-from intermodal.config.fields import choice, flag, number, size, token_id, token_ids
+from intermodal.api import ModelConfig, Problem, Rule, fields, one_of
 
 _TANH_FORM = "gelu_pytorch_tanh"
 
@@ -58,27 +57,31 @@ class BertConfig(ModelConfig):
             "positions then enter attention by their distance, which transformers 5 no longer reads either",
             "Only absolute positions are supported",
         ),
+        "is_causal": Rule(
+            one_of(None, False),
+            "tokens of texts without padding then see only those before them",
+            "This family looks both ways",
+        ),
     }
     inert_keys: ClassVar[Mapping[str, str]] = {
-        "is_causal": "attention looks both ways whatever it says",
         "directionality": "it notes that attention looks both ways",
         "embedding_size": "only widths that are refused here need it",
         **dict.fromkeys(POOLER_KEYS, "the pooler is one dense layer on the first token"),
     }
 
-    vocab_size: int = size(30522, most=1 << 26)
-    hidden_size: int = size(768, most=1 << 20)
-    num_hidden_layers: int = size(12, most=1 << 12)
-    num_attention_heads: int = size(12, most=1 << 14)
-    intermediate_size: int = size(3072, most=1 << 22)
-    hidden_act: str = choice("gelu", ACTIVATIONS)
-    max_position_embeddings: int = size(512, most=1 << 24)
-    type_vocab_size: int = size(2, most=1 << 20)
-    layer_norm_eps: float = number(1e-12, least=0.0, most=1.0)
-    tie_word_embeddings: bool = flag(True)
-    pad_token_id: int | None = token_id(0)
-    bos_token_id: int | None = token_id(None)
-    eos_token_id: int | tuple[int, ...] | None = token_ids(None)
+    vocab_size: int = fields.size(30522, most=1 << 26)
+    hidden_size: int = fields.size(768, most=1 << 20)
+    num_hidden_layers: int = fields.size(12, most=1 << 12)
+    num_attention_heads: int = fields.size(12, most=1 << 14)
+    intermediate_size: int = fields.size(3072, most=1 << 22)
+    hidden_act: str = fields.choice("gelu", ACTIVATIONS)
+    max_position_embeddings: int = fields.size(512, most=1 << 24)
+    type_vocab_size: int = fields.size(2, most=1 << 20)
+    layer_norm_eps: float = fields.number(1e-12, least=0.0, most=1.0)
+    tie_word_embeddings: bool = fields.flag(True)
+    pad_token_id: int | None = fields.token_id(0)
+    bos_token_id: int | None = fields.token_id(None)
+    eos_token_id: int | tuple[int, ...] | None = fields.token_ids(None)
 
     @property
     def head_dim(self) -> int:

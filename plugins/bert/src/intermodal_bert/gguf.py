@@ -8,10 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from intermodal.api import GgufKeys
-from intermodal.config import Rule, one_of
-from intermodal.config.accounting import ABSENT
-from intermodal.config.fields import MOST_LABELS, integer, real
+from intermodal.api import ABSENT, GgufKeys, Rule, fields, one_of
 
 if TYPE_CHECKING:
     from intermodal.api import Checkpoint
@@ -52,7 +49,7 @@ def config_from_gguf(checkpoint: Checkpoint) -> dict[str, Any]:
         "num_attention_heads": (heads := keys.size("attention.head_count")),
         "max_position_embeddings": (positions := _rows(keys, "position_embd.weight")),
         "type_vocab_size": _rows(keys, "token_types.weight"),
-        "layer_norm_eps": keys.number("attention.layer_norm_epsilon", check=real(least=0.0, most=1.0)),
+        "layer_norm_eps": keys.number("attention.layer_norm_epsilon", check=fields.real(least=0.0, most=1.0)),
         "hidden_act": "gelu",
         "pad_token_id": keys.token("padding"),
     }
@@ -94,7 +91,7 @@ def _check_attention(keys: GgufKeys, hidden: Any, heads: Any) -> None:
 def _classifier(keys: GgufKeys) -> dict[str, Any]:
     """Architecture and labels of a file with a classifier on the pooled first token; nothing for any other."""
     tensors = keys.checkpoint.tensors
-    kind = keys.account.read(integer(0, RANK), "bert.pooling_type", keys.take("pooling_type", 0))
+    kind = keys.account.read(fields.integer(0, RANK), "bert.pooling_type", keys.take("pooling_type", 0))
     names = keys.take("classifier.output_labels")
     if "cls.output.weight" not in tensors:
         if kind == RANK:
@@ -107,7 +104,7 @@ def _classifier(keys: GgufKeys) -> dict[str, Any]:
     found = {"architectures": ["BertForSequenceClassification"], "num_labels": count}
     if names is None or count is ABSENT:
         return found
-    if not isinstance(names, list) or len(names) != count or count > MOST_LABELS:
+    if not isinstance(names, list) or len(names) != count or count > fields.MOST_LABELS:
         keys.refuse("classifier.output_labels", names, f"cls.output.weight has {count} rows")
         return found
     return {**found, "id2label": {str(index): str(name) for index, name in enumerate(names)}}

@@ -5,11 +5,10 @@ Key names and defaults are llama.cpp's (its loader's `load_hparams` and its conv
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
-from intermodal.api import GGUF_INERT, GGUF_RULES, GgufKeys, decoder_fields
-from intermodal.config.accounting import ABSENT, Rule, one_of
-from intermodal.config.fields import integer, real
+from intermodal.api import ABSENT, GGUF_INERT, GGUF_RULES, GgufKeys, Rule, decoder_fields, fields, one_of
 
 from intermodal_gemma3.config import DEFAULT_PATTERN, FULL, SLIDING, by_pattern
 
@@ -20,10 +19,18 @@ ATTENTION = ("attn_q", "attn_k", "attn_v", "attn_output")
 LAYERS_OF_27B = 62
 """llama.cpp tells the one model by its layers whose queries are scaled by the share of a head in the hidden size."""
 
+EMBEDDING = "gemma-embedding"
+"""The architecture of files whose tokens see both ways, and which perhaps hold the linears of sentence vectors."""
+
 _WINDOW, _PATTERN = "attention.sliding_window", "attention.sliding_window_pattern"
 _RULES = {
     "attn_logit_softcapping": Rule(one_of(0.0), "attention scores are capped", "Load the original safetensors instead"),
 }
+_IN_VECTORS = ("pooling_type", *(f"dense_{number}_feat_{side}" for number in (2, 3) for side in ("in", "out")))
+"""Keys of `EMBEDDING` that core reads, with the tensors that they describe, when it makes sentence vectors."""
+
+_RANK = 4
+_LOOKS_BOTH_WAYS = Rule(one_of(False), "attention only looks back", "Files of such models say gemma3")
 
 
 def config_from_gguf(checkpoint: Checkpoint) -> dict[str, Any]:
@@ -32,40 +39,61 @@ def config_from_gguf(checkpoint: Checkpoint) -> dict[str, Any]:
     Raises:
         ConfigError: keys are missing, malformed, unknown, or say what this family cannot honour; all are named.
     """
-    keys = GgufKeys(checkpoint, "gemma3")
-    fields = decoder_fields(keys)
-    cap = keys.number("final_logit_softcapping", 0.0, real(least=0.0, most=1e9))
+    embeds = checkpoint.metadata["general.architecture"] == EMBEDDING
+    keys = GgufKeys(checkpoint, EMBEDDING if embeds else "gemma3")
+    config = decoder_fields(keys)
+    cap = keys.number("final_logit_softcapping", 0.0, fields.real(least=0.0, most=1e9))
     local = keys.number("rope.freq_base_swa", 10000.0)
-    windows = _windows(keys, fields["num_hidden_layers"])
-    config = {
+    windows = _windows(keys, config["num_hidden_layers"])
+    sound = "rope_parameters" in config
+    config |= {
         "model_type": "gemma3_text",
-        "architectures": ["Gemma3ForCausalLM"],
-        **fields,
+        "architectures": ["Gemma3TextModel" if embeds else "Gemma3ForCausalLM"],
+        "use_bidirectional_attention": embeds,
         "hidden_activation": "gelu_pytorch_tanh",
         "attention_bias": keys.biased(ATTENTION),
         "final_logit_softcapping": cap or None,
         **windows,
     }
-    if "rope_parameters" in fields:
-        config["query_pre_attn_scalar"] = _scalar(fields)
+    if sound:
+        config["query_pre_attn_scalar"] = config["head_dim"] if embeds else _scalar(config)
         config["rope_parameters"] = {
-            FULL: fields["rope_parameters"],
+            FULL: config["rope_parameters"],
             SLIDING: {"rope_type": "default", "rope_theta": local},
         }
-    keys.finish(GGUF_INERT, {**GGUF_RULES, **_RULES})
+    rules = {**GGUF_RULES, **_RULES}
+    if embeds:
+        rules["attention.causal"] = _LOOKS_BOTH_WAYS
+        _check_vectors(keys)
+    keys.finish(GGUF_INERT, rules)
     return config
 
 
-def _scalar(fields: dict[str, Any]) -> int:
+def _check_vectors(keys: GgufKeys) -> None:
+    """Refuse a ranking model, and tell of linears that the file lacks: converters leave them out unless asked."""
+    pooling, *_ = [keys.take(name) for name in _IN_VECTORS]
+    if pooling == _RANK:
+        keys.refuse("pooling_type", pooling, "the model ranks pairs of texts. Load the original safetensors instead")
+    beside = keys.checkpoint.repository.has("modules.json")
+    if pooling and not beside and "dense_2.weight" not in keys.checkpoint.tensors:
+        warnings.warn(
+            f"{keys.checkpoint.repository.uri} holds no dense_2 and dense_3. Where the original has such linears, as "
+            "EmbeddingGemma does, sentence vectors differ from the original's; llama.cpp's converter writes them with "
+            "--sentence-transformers-dense-modules.",
+            stacklevel=2,
+        )
+
+
+def _scalar(config: dict[str, Any]) -> int:
     """What queries are scaled by: no key says it, so it is derived as llama.cpp does."""
-    if fields["num_hidden_layers"] == LAYERS_OF_27B:
-        return fields["hidden_size"] // fields["num_attention_heads"]
-    return fields["head_dim"]
+    if config["num_hidden_layers"] == LAYERS_OF_27B:
+        return config["hidden_size"] // config["num_attention_heads"]
+    return config["head_dim"]
 
 
 def _windows(keys: GgufKeys, layers: Any) -> dict[str, Any]:
     """`sliding_window` and `layer_types`; the pattern is a number, or a list of which layers have the window."""
-    width = keys.account.read(integer(0, 1 << 31), keys.prefix + _WINDOW, keys.take(_WINDOW, 0))
+    width = keys.account.read(fields.integer(0, 1 << 31), keys.prefix + _WINDOW, keys.take(_WINDOW, 0))
     pattern = keys.take(_PATTERN, DEFAULT_PATTERN)
     if ABSENT in (width, layers):
         return {}
@@ -77,6 +105,6 @@ def _windows(keys: GgufKeys, layers: Any) -> dict[str, Any]:
             return {}
         kinds = [SLIDING if windowed else FULL for windowed in pattern]
     else:
-        every = keys.account.read(integer(1, 1 << 31), keys.prefix + _PATTERN, pattern)
+        every = keys.account.read(fields.integer(1, 1 << 31), keys.prefix + _PATTERN, pattern)
         kinds = [] if every is ABSENT else list(by_pattern(layers, every))
     return {"sliding_window": width, "layer_types": kinds}

@@ -10,7 +10,7 @@ _TEXT = 'it has no image encoder: its model_type is "gemma3_text"'
 
 GEMMA_TEXT = Family(
     name="gemma3_text",
-    model_types=("gemma3_text", "gguf.gemma3"),
+    model_types=("gemma3_text", "gguf.gemma3", "gguf.gemma-embedding"),
     config="intermodal_gemma3.config:GemmaTextConfig",
     backbone="intermodal_gemma3.model:GemmaBackbone",
     weight_map="intermodal_gemma3.weights:weight_map",
@@ -20,11 +20,11 @@ GEMMA_TEXT = Family(
         "Gemma3TextForSequenceClassification": "text-classification",
     },
     dialects={"gguf": "intermodal_gemma3.gguf:config_from_gguf"},
+    task_classes={"sentence-similarity": "intermodal.api:SentenceEmbedding"},
     refused={
         "Gemma3ForConditionalGeneration": _IMAGES,
         "Gemma3Model": _IMAGES,
         "Gemma3ForSequenceClassification": _IMAGES,
-        "gguf.gemma-embedding": "its dense layers are not read from GGUF; load the original safetensors instead",
         "gemma": _NORMS,
         "gguf.gemma": _NORMS,
         "GemmaForCausalLM": _NORMS,

@@ -9,6 +9,7 @@ from intermodal_gemma3.config import GemmaTextConfig
 IGNORED = (
     Ignored(r".*rotary_emb\..*inv_freq", "computed from the config"),
     Ignored(r".*embed_tokens\.embed_scale", "computed from the config"),
+    Ignored(r"dense_[23]\.weight", "it makes sentence vectors, which this task does not"),
 )
 
 

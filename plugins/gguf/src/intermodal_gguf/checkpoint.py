@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import mmap
 from collections.abc import Mapping
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import ml_dtypes  # noqa: F401 - registers bfloat16 with numpy
 import numpy as np
-from intermodal.api import Checkpoint, Repository, TensorInfo
-from intermodal.errors import CheckpointError
+from intermodal.api import Checkpoint, Repository, TensorInfo, WeightFile
 
 from intermodal_gguf.dequantize import dequantize_into
 from intermodal_gguf.types import STORAGE_TYPES
 
 if TYPE_CHECKING:
-    from intermodal.processing.tokenizer import TokenizerParts
+    from intermodal.api import TokenizerParts
 
     from intermodal_gguf.planes import Bytes
 
 _BY_NAME = {storage.name: storage for storage in STORAGE_TYPES.values()}
-_CAST_CHUNK = 1 << 18
 
 
 class GGUFCheckpoint(Checkpoint):
@@ -46,7 +43,7 @@ class GGUFCheckpoint(Checkpoint):
         self.tensors = tensors
         self.family_key = f"gguf.{architecture}"
         self.config: dict[str, Any] = {}
-        self._maps: dict[str, Bytes] = {}
+        self._files: dict[str, WeightFile] = {}
         self._lock = Lock()
 
     def read(self, name: str) -> np.ndarray:
@@ -58,15 +55,15 @@ class GGUFCheckpoint(Checkpoint):
         """
         info = self.tensors[name]
         if not _BY_NAME[info.stored].packed:
-            return self.read_blocks(name).view(np.dtype(info.dtype)).reshape(info.shape)
+            return self._file(info).view(info.offset, info.dtype, info.shape)
         out = np.empty(info.shape, np.float32)
         self.read_into(name, out)
         return out
 
-    def read_into(self, name: str, out: np.ndarray) -> None:
-        """Read a tensor's values into `out`: C-contiguous, of its shape. Thread-safe, with bounded scratch memory.
+    def read_into(self, name: str, out: np.ndarray, row: int = 0) -> None:
+        """Read a tensor's values, or the rows of `out` from `row` on. Thread-safe, with bounded scratch memory.
 
-        `out` has the tensor's dtype, or any other floating dtype, to which the values are then rounded.
+        `out` is C-contiguous and has the tensor's dtype, or any other floating dtype, to which the values are rounded.
 
         Raises:
             KeyError: there is no such tensor.
@@ -74,19 +71,27 @@ class GGUFCheckpoint(Checkpoint):
             CheckpointError: the file is shorter than when it was opened.
         """
         info = self.tensors[name]
-        _check_target(info, out)
-        flat = out.reshape(-1)
-        packed = self.read_blocks(name)
-        storage = _BY_NAME[info.stored]
+        _check_target(info, out, row)
+        file, storage = self._file(info), _BY_NAME[info.stored]
+        start = info.offset + (row * info.nbytes // info.shape[0] if row else 0)
         if storage.packed:
-            dequantize_into(storage, packed, flat)
+            dequantize_into(storage, lambda offset, packed: file.read_into(start + offset, packed), out.reshape(-1))
         elif out.dtype == np.dtype(info.dtype):
-            self._read_bytes(info, flat.view(np.uint8))
+            file.read_into(start, out)
         else:
-            values = packed.view(np.dtype(info.dtype))
-            with np.errstate(over="ignore"):
-                for start in range(0, len(values), _CAST_CHUNK):
-                    np.copyto(flat[start : start + _CAST_CHUNK], values[start : start + _CAST_CHUNK], casting="unsafe")
+            file.read_converted(start, info.dtype, out)
+
+    def map_copy_on_write(self, name: str) -> np.ndarray | None:
+        """The tensor as a writable mapping that never changes the file; None where its values are packed in blocks.
+
+        Raises:
+            KeyError: there is no such tensor.
+            CheckpointError: the file is shorter than when it was opened.
+        """
+        info = self.tensors[name]
+        if _BY_NAME[info.stored].packed:
+            return None
+        return self._file(info).private_view(info.offset, info.dtype, info.shape)
 
     def read_blocks(self, name: str) -> Bytes:
         """The tensor's bytes as they are in the file: a flat, read-only uint8 view.
@@ -96,7 +101,7 @@ class GGUFCheckpoint(Checkpoint):
             CheckpointError: the file is shorter than when it was opened.
         """
         info = self.tensors[name]
-        return self._map(info.file)[info.offset : info.offset + info.nbytes]
+        return self._file(info).view(info.offset, "uint8", (info.nbytes,))
 
     def tokenizer_parts(self) -> TokenizerParts | None:
         """The tokenizer the metadata describe, None where they describe none.
@@ -112,45 +117,23 @@ class GGUFCheckpoint(Checkpoint):
     def close(self) -> None:
         """Let go of the files. Views that were given out keep theirs mapped until they are dropped too."""
         with self._lock:
-            self._maps.clear()
+            for file in self._files.values():
+                file.close()
+            self._files.clear()
 
-    def _map(self, file: str) -> Bytes:
+    def _file(self, info: TensorInfo) -> WeightFile:
         with self._lock:
-            if file not in self._maps:
-                self._maps[file] = self._open(file)
-            return self._maps[file]
-
-    def _open(self, file: str) -> Bytes:
-        needed = max((info.offset + info.nbytes for info in self.tensors.values() if info.file == file), default=0)
-        path = self.repository.local_path(file)
-        size = path.stat().st_size
-        if size < needed:
-            raise CheckpointError(
-                f"{self.repository.uri}: {file} has {size:,} bytes, and its header asks for {needed:,}; it has been "
-                "truncated since it was opened: download it again"
-            )
-        with path.open("rb") as handle:
-            mapped = mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ)
-        return np.frombuffer(mapped, np.uint8)
-
-    def _read_bytes(self, info: TensorInfo, out: Bytes) -> None:
-        # Reading into memory that is there already is faster than copying from a mapping, page by page.
-        view, done = out.data, 0
-        with self.repository.local_path(info.file).open("rb", buffering=0) as handle:
-            handle.seek(info.offset)
-            while done < info.nbytes:
-                count = handle.readinto(view[done:])
-                if not count:
-                    raise CheckpointError(
-                        f"{self.repository.uri}: {info.file} ends within tensor {info.name!r}: it was truncated while "
-                        "it was read"
-                    )
-                done += count
+            if info.file not in self._files:
+                ends = (other.offset + other.nbytes for other in self.tensors.values() if other.file == info.file)
+                path = self.repository.local_path(info.file)
+                self._files[info.file] = WeightFile(path, max(ends), or_more=True)
+            return self._files[info.file]
 
 
-def _check_target(info: TensorInfo, out: np.ndarray) -> None:
+def _check_target(info: TensorInfo, out: np.ndarray, row: int) -> None:
     problem = ""
-    if out.shape != info.shape:
+    rows = len(range(info.shape[0])[row : row + out.shape[0]]) if info.shape and out.ndim else 0
+    if out.shape != (rows, *info.shape[1:])[: len(info.shape)]:
         problem = f"has shape {out.shape}"
     elif not out.flags.c_contiguous or not out.flags.writeable:
         problem = "is not C-contiguous and writable"

@@ -7,8 +7,7 @@ hostile header costs an error and no memory.
 import struct
 from typing import Any
 
-from intermodal.api import Repository
-from intermodal.errors import CheckpointError
+from intermodal.api import CheckpointError, Repository
 
 FIRST_FETCH = 1 << 20
 """Bytes that the first range request asks for; each further one asks for four times what is there."""

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from intermodal.api import Checkpoint, CheckpointReader, Repository
-from intermodal.errors import CheckpointError
+from intermodal.api import Checkpoint, CheckpointError, CheckpointReader, Repository
 
 from intermodal_gguf.shards import gguf_files, read_headers
 

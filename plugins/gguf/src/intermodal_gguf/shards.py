@@ -4,8 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from intermodal.api import Repository
-from intermodal.errors import CheckpointError
+from intermodal.api import CheckpointError, Repository
 
 from intermodal_gguf.header import Header, read_header
 

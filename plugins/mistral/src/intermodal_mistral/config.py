@@ -6,17 +6,18 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from intermodal.config import (
+from intermodal.api import (
+    ABSENT,
     FLAT,
     ROPE_KEYS,
+    Account,
     ModelConfig,
     Problem,
     RopeParameters,
+    fields,
     rope_from_hf,
     rope_to_hf,
 )
-from intermodal.config.accounting import ABSENT, Account
-from intermodal.config.fields import choice, flag, number, size, token_id, token_ids
 
 DEFAULT_ROPE = RopeParameters(rope_theta=10000.0)
 DEFAULT_CONTEXT = 4096 * 32
@@ -48,23 +49,23 @@ class MistralConfig(ModelConfig):
     spelled_keys: ClassVar[tuple[str, ...]] = (*ROPE_KEYS, "layer_types")
     inert_keys: ClassVar[Mapping[str, str]] = {"is_decoder": "the model is a decoder either way"}
 
-    vocab_size: int = size(32000, most=1 << 26)
-    hidden_size: int = size(4096, most=1 << 20)
-    intermediate_size: int = size(14336, most=1 << 22)
-    num_hidden_layers: int = size(32, most=1 << 12)
-    num_attention_heads: int = size(32, most=1 << 14)
-    num_key_value_heads: int = size(8, most=1 << 14, nullable=True)
-    head_dim: int = size(None, most=1 << 16, nullable=True)
-    hidden_act: str = choice("silu", {"silu": "silu", "swish": "silu"})
-    max_position_embeddings: int = size(DEFAULT_CONTEXT, most=1 << 31)
-    rms_norm_eps: float = number(1e-6, least=0.0, most=1.0)
-    tie_word_embeddings: bool = flag(False)
-    sliding_window: int | None = size(DEFAULT_WINDOW, most=1 << 31, nullable=True)
+    vocab_size: int = fields.size(32000, most=1 << 26)
+    hidden_size: int = fields.size(4096, most=1 << 20)
+    intermediate_size: int = fields.size(14336, most=1 << 22)
+    num_hidden_layers: int = fields.size(32, most=1 << 12)
+    num_attention_heads: int = fields.size(32, most=1 << 14)
+    num_key_value_heads: int = fields.size(8, most=1 << 14, nullable=True)
+    head_dim: int = fields.size(None, most=1 << 16, nullable=True)
+    hidden_act: str = fields.choice("silu", {"silu": "silu", "swish": "silu"})
+    max_position_embeddings: int = fields.size(DEFAULT_CONTEXT, most=1 << 31)
+    rms_norm_eps: float = fields.number(1e-6, least=0.0, most=1.0)
+    tie_word_embeddings: bool = fields.flag(False)
+    sliding_window: int | None = fields.size(DEFAULT_WINDOW, most=1 << 31, nullable=True)
     layer_types: tuple[str, ...] | None = None
     rope: RopeParameters = DEFAULT_ROPE
-    pad_token_id: int | None = token_id(None)
-    bos_token_id: int | None = token_id(1)
-    eos_token_id: int | tuple[int, ...] | None = token_ids(2)
+    pad_token_id: int | None = fields.token_id(None)
+    bos_token_id: int | None = fields.token_id(1)
+    eos_token_id: int | tuple[int, ...] | None = fields.token_ids(2)
 
     @property
     def context_length(self) -> int:
@@ -76,6 +77,11 @@ class MistralConfig(ModelConfig):
         """How many tokens each layer sees, the current one included; None is all."""
         kinds = self.layer_types or (SLIDING,) * self.num_hidden_layers
         return tuple(self.sliding_window if kind == SLIDING else None for kind in kinds)
+
+    @property
+    def as_ministral(self) -> bool:
+        """Whether an export is for transformers' Ministral: where layers differ, or where it was read as one."""
+        return self.layer_types is not None or self.raw.get("model_type") == "ministral"
 
     @classmethod
     def read_spellings(cls, account: Account, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -100,8 +106,9 @@ class MistralConfig(ModelConfig):
             "head_dim": self.head_dim,
             "num_key_value_heads": self.num_key_value_heads,
         }
-        if self.layer_types is not None:
-            content |= {"model_type": "ministral", "layer_types": list(self.layer_types)}
+        if self.as_ministral:
+            kinds = [FULL if window is None else SLIDING for window in self.windows]
+            content |= {"model_type": "ministral", "layer_types": kinds}
         return content
 
     def resolve(self) -> None:

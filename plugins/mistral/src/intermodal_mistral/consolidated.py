@@ -8,17 +8,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from intermodal.config import Rule, one_of
-from intermodal.config.accounting import ABSENT, Account, refusal
-from intermodal.config.fields import BOOLEAN, Check, integer, real
+from intermodal.api import ABSENT, Account, Rule, fields, one_of, refusal
 
 from intermodal_mistral.config import DEFAULT_CONTEXT, FULL, SLIDING
 
 if TYPE_CHECKING:
     from intermodal.api import Checkpoint
 
-_SIZE = integer(1, 1 << 31)
-_POSITIVE = real(above=0.0)
+_SIZE = fields.integer(1, 1 << 31)
+_POSITIVE = fields.real(above=0.0)
 _NONE = one_of(None, {})
 _HF = "Load the Hugging Face form of the same model instead"
 
@@ -56,13 +54,13 @@ def config_from_params(checkpoint: Checkpoint) -> dict[str, Any]:
         "vocab_size": _taken(account, "vocab_size", _SIZE),
         "hidden_size": _taken(account, "dim", _SIZE),
         "intermediate_size": _taken(account, "hidden_dim", _SIZE),
-        "num_hidden_layers": (layers := _taken(account, "n_layers", integer(1, 1 << 12))),
+        "num_hidden_layers": (layers := _taken(account, "n_layers", fields.integer(1, 1 << 12))),
         "num_attention_heads": _taken(account, "n_heads", _SIZE),
         "num_key_value_heads": _taken(account, "n_kv_heads", _SIZE),
         "head_dim": _taken(account, "head_dim", _SIZE),
-        "rms_norm_eps": _taken(account, "norm_eps", real(least=0.0, most=1.0)),
+        "rms_norm_eps": _taken(account, "norm_eps", fields.real(least=0.0, most=1.0)),
         "max_position_embeddings": _taken(account, "max_position_embeddings", _SIZE, DEFAULT_CONTEXT),
-        "tie_word_embeddings": _taken(account, "tied_embeddings", BOOLEAN, False),
+        "tie_word_embeddings": _taken(account, "tied_embeddings", fields.BOOLEAN, False),
     }
     config |= _windows(account, layers)
     config["rope_parameters"] = _rope(account, windowed=config["sliding_window"] is not None)
@@ -74,7 +72,7 @@ def config_from_params(checkpoint: Checkpoint) -> dict[str, Any]:
     return config
 
 
-def _taken(account: Account, key: str, check: Check, default: Any = ABSENT) -> Any:
+def _taken(account: Account, key: str, check: fields.Check, default: Any = ABSENT) -> Any:
     value = account.take(key, default)
     if key in account.raw:
         return account.read(check, key, value)
@@ -120,6 +118,6 @@ def _rope(account: Account, *, windowed: bool) -> dict[str, Any]:
             rope[name] = account.read(_POSITIVE, f"yarn.{key}", yarn[key])
     context = yarn["original_max_position_embeddings"]
     rope["original_max_position_embeddings"] = account.read(_SIZE, "yarn.original_max_position_embeddings", context)
-    if not account.read(BOOLEAN, "yarn.apply_scale", yarn.get("apply_scale", True)):
+    if not account.read(fields.BOOLEAN, "yarn.apply_scale", yarn.get("apply_scale", True)):
         rope["attention_factor"] = 1.0
     return rope

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from intermodal.api import GGUF_INERT, GGUF_RULES, GgufKeys, decoder_fields
-from intermodal.config.accounting import ABSENT
-from intermodal.config.fields import integer
+from intermodal.api import ABSENT, GGUF_INERT, GGUF_RULES, GgufKeys, decoder_fields, fields
 
 from intermodal_mistral.config import FULL, SLIDING
 
@@ -27,12 +25,12 @@ def config_from_gguf(checkpoint: Checkpoint) -> dict[str, Any]:
         ConfigError: keys are missing, malformed, unknown, or say what this family cannot honour; all are named.
     """
     keys = GgufKeys(checkpoint, "llama")
-    fields = decoder_fields(keys)
+    decoder = decoder_fields(keys)
     config = {
         "model_type": "mistral",
         "architectures": ["MistralForCausalLM"],
-        **fields,
-        **_windows(keys, fields["num_hidden_layers"]),
+        **decoder,
+        **_windows(keys, decoder["num_hidden_layers"]),
     }
     for name in LINEARS:
         if f"blk.0.{name}.bias" in checkpoint.tensors:
@@ -43,7 +41,7 @@ def config_from_gguf(checkpoint: Checkpoint) -> dict[str, Any]:
 
 def _windows(keys: GgufKeys, layers: Any) -> dict[str, Any]:
     """`sliding_window`, and `layer_types` where layers differ: the pattern lists which of them have the window."""
-    width = keys.account.read(integer(0, 1 << 31), keys.prefix + _WINDOW, keys.take(_WINDOW, 0))
+    width = keys.account.read(fields.integer(0, 1 << 31), keys.prefix + _WINDOW, keys.take(_WINDOW, 0))
     pattern = keys.take(_PATTERN)
     if width is ABSENT or layers is ABSENT:
         return {"sliding_window": None}

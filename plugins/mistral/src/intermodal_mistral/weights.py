@@ -66,8 +66,8 @@ def weight_map(config: MistralConfig, task: str) -> WeightMap:
         *repeat("layers", config.num_hidden_layers, block, gguf="blk"),
         *_also("norm", norm("norm", hidden, gguf="output_norm")),
     ]
-    # transformers' Ministral, which the config is written for where layers differ, has another prefix here.
-    questions = "transformer." if config.layer_types is not None else "model."
+    # transformers' Ministral has another prefix than its Mistral here
+    questions = "transformer." if config.as_ministral else "model."
     return WeightMap(
         weights=(*backbone, *_head(config, task)),
         prefix=questions if task == "question-answering" else "model.",

@@ -16,6 +16,7 @@ from intermodal.testing.family_tests.config_keys import ConfigKeyTests
 from intermodal.testing.family_tests.config_reading import ConfigReadingTests
 from intermodal.testing.family_tests.export import ExportTests
 from intermodal.testing.family_tests.gguf import GGUFTests
+from intermodal.testing.family_tests.heads import HeadTests
 from intermodal.testing.family_tests.metadata import MetadataTests
 from intermodal.testing.family_tests.model import ModelTests
 from intermodal.testing.family_tests.package import PackageTests
@@ -40,6 +41,7 @@ class FamilyTests(
     CheckpointTests,
     ExportTests,
     ModelTests,
+    HeadTests,
     GGUFTests,
     TokenizerTests,
 ):

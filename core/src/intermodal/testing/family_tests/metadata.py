@@ -6,6 +6,8 @@ import subprocess
 import sys
 from collections.abc import Iterator
 
+import pytest
+
 from intermodal.testing.family_tests.subject import Subject
 
 HEAVY = ("keras", "torch", "jax", "tensorflow", "transformers", "numpy")
@@ -58,6 +60,22 @@ class MetadataTests:
         silent = [name for name, reason in subject.family.refused.items() if not reason.strip()]
         assert not silent, f"{silent} are refused without a reason"
 
+    @pytest.mark.reference
+    def test_every_architecture_of_transformers_is_read_or_refused(self, subject: Subject) -> None:
+        """The classes beside those that the family reads: each is declared, in this family or another of the plugin."""
+        import transformers
+
+        declared = {
+            name for family in subject.owner.plugin.families for name in (*family.architectures, *family.refused)
+        }
+        for module in {getattr(transformers, name).__module__ for name in subject.architectures}:
+            named = {name: getattr(transformers, name) for name in sys.modules[module].__all__}
+            models = {name for name, model in named.items() if issubclass(model, transformers.PreTrainedModel)}
+            unknown = sorted(name for name in models - declared if not name.endswith("PreTrainedModel"))
+            assert not unknown, (
+                f"{module} has {', '.join(unknown)} too: read them, or say in `refused` of the declaration why not"
+            )
+
     def test_api_version_is_the_running_one(self, subject: Subject) -> None:
         """It was tested with this contract."""
         from intermodal.families import API_VERSION
@@ -96,7 +114,11 @@ def _unresolved(subject: Subject) -> Iterator[str]:
         ("backbone", family.backbone, Backbone),
         ("weight_map", family.weight_map, None),
         *((f"dialects[{name!r}]", dotted, None) for name, dotted in family.dialects.items()),
-        *((f"task_classes[{task!r}]", dotted, TaskModel) for task, dotted in family.task_classes.items()),
+        *(
+            (f"task_classes[{task!r}]", dotted, TaskModel)
+            for task, dotted in family.task_classes.items()
+            if isinstance(dotted, str)
+        ),
     ]
     for attribute, dotted, base in named:
         try:

@@ -77,6 +77,10 @@ class Subject:
         """The task of an architecture."""
         return self.family.architectures[architecture or self.architectures[0]]
 
+    def is_labelled(self, architecture: str) -> bool:
+        """Whether an architecture's head has a row for each label."""
+        return self.task(architecture).endswith("classification")
+
     def weight_map(self, changes: Mapping[str, Any] | None = None, architecture: str | None = None) -> WeightMap:
         """The weight map of the tiny model, with some fields changed."""
         from intermodal.plugins import manager
@@ -134,7 +138,7 @@ class Subject:
         """What transformers makes of the tiny model with some fields changed, and computes from `cases`."""
         architecture = architecture or self.architectures[0]
         task = self.task(architecture)
-        labels = {"num_labels": 5} if task.endswith("classification") else {}
+        labels = {"num_labels": 5} if self.is_labelled(architecture) else {}
         fields = merged({**self.tests.tiny, **labels}, changes or {})
         assert self.references is not None, "references are there once tests run"
         return self.references.get(
@@ -183,6 +187,19 @@ def outputs_of(model: TaskModel, inputs: Mapping[str, Any]) -> dict[str, np.ndar
     return {name: np.asarray(ops.convert_to_numpy(ops.cast(value, "float32"))) for name, value in named.items()}
 
 
+def first_off(name: str, got: Mapping[str, np.ndarray], expected: Case, allowed: float) -> str:
+    """From which token on an output with a row for each token is off; empty where it is from the first, or has none."""
+    off = np.abs(got[name] - expected.outputs[name]) > allowed
+    shape = expected.inputs["input_ids"].shape
+    if off.shape[: len(shape)] != shape:
+        return ""
+    off = off.any(axis=tuple(range(len(shape), off.ndim)))
+    if "attention_mask" in expected.inputs:
+        off &= expected.inputs["attention_mask"].astype(bool)
+    first = int(off.reshape(-1, shape[-1]).any(axis=0).argmax())
+    return f", from token {first} on" if first else ""
+
+
 def differences(got: Mapping[str, np.ndarray], expected: Case, tolerance: float) -> list[str]:
     """In words, each output that differs from the reference by more than `tolerance` of the largest value.
 
@@ -202,5 +219,7 @@ def differences(got: Mapping[str, np.ndarray], expected: Case, tolerance: float)
             values, wanted = values[mask.astype(bool)], wanted[mask.astype(bool)]
         worst, allowed = float(np.abs(values - wanted).max()), tolerance * float(np.abs(wanted).max())
         if not worst <= allowed:
-            found.append(f"{name} differs by {worst:.3g}, allowed {allowed:.3g}")
+            found.append(
+                f"{name} differs by {worst:.3g}, allowed {allowed:.3g}{first_off(name, got, expected, allowed)}"
+            )
     return found or ([] if got else ["the model returns nothing"])

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from intermodal.errors import TokenizerError
+from intermodal.api import TokenizerError
 from tokenizers import Tokenizer
 
 from intermodal_gguf.tokenizer.added import add_tokens, surround
@@ -16,7 +16,7 @@ from intermodal_gguf.tokenizer.vocabulary import Vocab, read_vocab
 from intermodal_gguf.tokenizer.wordpiece import wordpiece_tokenizer
 
 if TYPE_CHECKING:
-    from intermodal.processing.tokenizer import TokenizerParts
+    from intermodal.api import TokenizerParts
 
 _TEMPLATE = "tokenizer.chat_template"
 _STOPS = ("eot", "eom")
@@ -51,7 +51,7 @@ def build_tokenizer(metadata: Mapping[str, Any], architecture: str, origin: str)
     Raises:
         TokenizerError: its kind or its pre-tokenizer is not known, or its lists contradict each other.
     """
-    from intermodal.processing.tokenizer import TokenizerParts
+    from intermodal.api import TokenizerParts
 
     model = metadata.get("tokenizer.ggml.model")
     if model in (None, "none", "no_vocab"):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
 
-from intermodal.errors import TokenizerError
+from intermodal.api import TokenizerError
 
 
 class TokenType(IntEnum):

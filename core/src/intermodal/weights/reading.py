@@ -1,0 +1,78 @@
+"""Reading one weight's values out of a checkpoint: in place where nothing changes, through little where it does."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from intermodal.checkpoints.base import TensorInfo
+from intermodal.dtypes import numpy_dtype
+from intermodal.errors import WeightError
+from intermodal.weights.map import Part
+from intermodal.weights.plan import Piece
+from intermodal.weights.transforms import IDENTITY
+
+if TYPE_CHECKING:
+    from intermodal.checkpoints.base import Checkpoint
+
+_COMPARED = 4 << 20  # bytes of each of two tensors that are compared at a time
+
+
+def is_plain(pieces: Sequence[Piece]) -> bool:
+    """Whether a variable's values are a tensor's, or some of its rows, as they lie in the file but for their dtype."""
+    alias = pieces[0].alias
+    rows = alias.part is None or alias.part.axis == 0
+    return len(pieces) == 1 and pieces[0].place is None and alias.transform is IDENTITY and rows
+
+
+def read_piece(checkpoint: Checkpoint, piece: Piece, target: np.ndarray) -> None:
+    """Read one weight into `target`, which decides the dtype.
+
+    Only transforms, and parts across rows, need memory of their own: the tensor, in the checkpoint's dtype.
+
+    Raises:
+        WeightError: what the transform gives has another shape than `target`.
+    """
+    source, part, transform = piece.source, piece.alias.part, piece.alias.transform
+    by_rows = part is not None and part.axis == 0
+    row = part.start if part is not None and by_rows else 0
+    if transform is IDENTITY and target.flags.c_contiguous and (part is None or by_rows):
+        checkpoint.read_into(source.name, target, row)
+        return
+    shape = (part.size, *source.shape[1:]) if part is not None and by_rows else source.shape
+    values = _rows(checkpoint, source, row, shape)
+    values = transform.load(values if by_rows else part_of(values, part))
+    if values.shape != target.shape:
+        raise WeightError(
+            f"{source.name} in {source.file} came out as {values.shape}, "
+            f"expected {target.shape} for {piece.weight.name}"
+        )
+    with np.errstate(over="ignore"):  # what a narrow dtype cannot hold is infinite in it
+        np.copyto(target, values, casting="unsafe")
+
+
+def part_of(values: np.ndarray, part: Part | None) -> np.ndarray:
+    """One weight's values out of a tensor or a variable that holds several."""
+    return values if part is None else values[part.index()]
+
+
+def tied_copy_differs(checkpoint: Checkpoint, source: str, other: str) -> bool:
+    """Whether two tensors of a checkpoint, of one shape, differ anywhere. Reads them by chunks of rows."""
+    left, right = checkpoint.tensors[source], checkpoint.tensors[other]
+    if left.shape != right.shape:
+        return True
+    count = left.shape[0] if left.shape else 1
+    rows = max(1, _COMPARED * count // max(1, left.nbytes))
+    for row in range(0, count, rows):
+        shape = (min(rows, count - row), *left.shape[1:]) if left.shape else ()
+        if not np.array_equal(_rows(checkpoint, left, row, shape), _rows(checkpoint, right, row, shape)):
+            return True
+    return False
+
+
+def _rows(checkpoint: Checkpoint, info: TensorInfo, row: int, shape: tuple[int, ...]) -> np.ndarray:
+    values = np.empty(shape, numpy_dtype(info.dtype))
+    checkpoint.read_into(info.name, values, row)
+    return values
