@@ -31,6 +31,8 @@ class Family:
             class that core has made at run time.
         image_processor: for families that take images: the subclass of `ImageProcessor` that reads
             preprocessor_config.json (`from_hf`) and makes pixels of images. `AutoImageProcessor` looks here.
+        feature_extractor: for families that take sound: a class that reads preprocessor_config.json (`from_hf`) and
+            makes arrays of recordings. `AutoFeatureExtractor` looks here.
         processor: for families that take images beside text: the subclass of `Processor` that joins a tokenizer and an
             image processor, and knows what tokens an image becomes.
         refused: model types and architectures that look near but differ, and why.
@@ -47,6 +49,7 @@ class Family:
     task_classes: Mapping[str, str | type] = field(default_factory=dict)
     image_processor: str = ""
     processor: str = ""
+    feature_extractor: str = ""
     refused: Mapping[str, str] = field(default_factory=dict)
     api: int = API_VERSION
 

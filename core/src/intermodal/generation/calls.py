@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from intermodal.errors import GenerationError
-from intermodal.generation.prompts import Prompts, check_ids, read_prompts
+from intermodal.generation.prompts import Prompts, check_ids, known_ids, read_prompts
 from intermodal.generation.run import Run
 from intermodal.generation.settings import GenerationSettings
 from intermodal.generation.transcript import Completion
@@ -136,10 +136,11 @@ def chat(
         add_generation_prompt=not continue_final_message,
         continue_final_message=continue_final_message,
         chat_template=chat_template,
+        return_dict=False,
         **dict(template_variables or {}),
     )
     several = is_batch(messages)
-    rows = [check_ids(row, index, model.config.vocab_size) for index, row in enumerate(ids)]
+    rows = [check_ids(row, index, known_ids(model)) for index, row in enumerate(ids)]
     if not all(rows):
         raise GenerationError("The chat template renders the messages to nothing: pass another chat_template.")
     prompts = Prompts(rows, "texts" if several else "text", inputs=inputs)

@@ -10,7 +10,8 @@ import numpy as np
 
 from intermodal.errors import GenerationError, TokenizerError
 
-EXPECTED = 'a string, a list of strings, {"text": …, "images": …}, or {"input_ids": …, "attention_mask": …}'
+EXPECTED = 'a string, a list of strings, {"text": …, "images": …}, token ids, or {"input_ids": …, "attention_mask": …}'
+_BY_KEYWORD = ("input_ids", "attention_mask", "token_type_ids", "pixel_values")
 
 
 @dataclass(frozen=True)
@@ -45,25 +46,46 @@ def read_prompts(prompt: Any, model: Any, bos: int | None) -> Prompts:
         InputError: images cannot be read, or are not as many as the text says.
         TokenizerError: it is text, and the checkpoint has no tokenizer.
     """
-    if isinstance(prompt, Mapping) and "text" not in prompt:
-        return _read_ids(prompt, model)
-    if getattr(model, "processor", None) is not None or not _is_text(prompt):
+    listed = list(prompt) if isinstance(prompt, list | tuple) else []
+    texts = isinstance(prompt, str) or (isinstance(prompt, list | tuple) and all(isinstance(t, str) for t in listed))
+    if texts and getattr(model, "processor", None) is None:
+        single = isinstance(prompt, str)
+        return Prompts(encode([prompt] if single else listed, model, bos), "text" if single else "texts")
+    if texts or "text" in _keys(prompt) or any(isinstance(entry, Mapping) for entry in listed):
         from intermodal.generation.image_prompts import read_with_images
 
         return read_with_images(prompt, model, bos)
-    if isinstance(prompt, str):
-        return Prompts(encode([prompt], model, bos), "text")
-    return Prompts(encode(list(prompt), model, bos), "texts")
-
-
-def _is_text(prompt: Any) -> bool:
-    if isinstance(prompt, str):
-        return True
-    if isinstance(prompt, list | tuple) and all(isinstance(text, str) for text in prompt):
-        return True
-    if isinstance(prompt, Mapping) or (isinstance(prompt, list | tuple) and isinstance(prompt[0], Mapping)):
-        return False
+    if isinstance(prompt, Mapping):
+        return _read_ids(prompt, model)
+    if listed or hasattr(prompt, "shape"):
+        return _read_ids({"input_ids": prompt}, model)
     raise GenerationError(f"A prompt is {EXPECTED}; got {type(prompt).__name__}.")
+
+
+def _keys(prompt: Any) -> set[Any]:
+    return set(prompt) if isinstance(prompt, Mapping) else set()
+
+
+def take_prompt(prompt: Any, options: dict[str, Any]) -> Any:
+    """The prompt of a call that may give it by keywords, as `generate(**tokenizer(text), max_new_tokens=9)` does.
+
+    Args:
+        prompt: the first argument, or None.
+        options: the keywords; what belongs to the prompt is removed from them.
+
+    Raises:
+        GenerationError: there is none, or there are two.
+    """
+    given = {name: options.pop(name) for name in _BY_KEYWORD if options.get(name) is not None}
+    inputs = options.pop("inputs", None)
+    first = prompt if prompt is not None else inputs
+    if (first is None) == ("input_ids" not in given) or (prompt is not None and inputs is not None):
+        raise GenerationError(f"A prompt is {EXPECTED}, given once: first, or as input_ids=….")
+    if first is None or not given:
+        return given if first is None else first
+    if isinstance(first, str | Mapping):
+        raise GenerationError(f"{', '.join(given)} goes with token ids, and not with a {type(first).__name__}.")
+    return {"input_ids": first, **given}
 
 
 def require_tokenizer(model: Any) -> Any:
@@ -94,8 +116,13 @@ def begun(rows: list[list[int]], model: Any, bos: int | None) -> list[list[int]]
     for index, row in enumerate(rows):
         if not row and bos is None:
             raise GenerationError(f"Prompt {index} is empty, and the model has no token to begin a text with.")
-        rows[index] = check_ids(row if bos is None else row or [bos], index, model.config.vocab_size)
+        rows[index] = check_ids(row if bos is None else row or [bos], index, known_ids(model))
     return rows
+
+
+def known_ids(model: Any) -> int:
+    """How many ids the model takes: those of its table, and an image token beyond it, which has no row of its own."""
+    return max(model.config.vocab_size, getattr(model.config, "image_token_id", -1) + 1)
 
 
 def check_ids(row: list[int], index: int, vocabulary: int) -> list[int]:
@@ -113,7 +140,7 @@ def check_ids(row: list[int], index: int, vocabulary: int) -> list[int]:
 
 
 def _read_ids(prompt: Mapping[str, Any], model: Any) -> Prompts:
-    vocabulary, others = model.config.vocab_size, getattr(model, "prompt_inputs", ())
+    others = getattr(model, "prompt_inputs", ())
     unknown = sorted(set(prompt) - {"input_ids", "attention_mask", *others})
     if "input_ids" not in prompt or unknown:
         raise GenerationError(f"A prompt is {EXPECTED}; got a dict with {', '.join(map(str, prompt)) or 'nothing'}.")
@@ -128,7 +155,7 @@ def _read_ids(prompt: Mapping[str, Any], model: Any) -> Prompts:
     for index, row in enumerate(rows):
         if not row:
             raise GenerationError(f"Row {index} of input_ids is empty or all padding: it needs at least one token.")
-        check_ids(row, index, vocabulary)
+        check_ids(row, index, known_ids(model))
     given = {name: prompt[name] for name in others if prompt.get(name) is not None}
     return Prompts(rows, "ids", ids, model.check_prompt_inputs(rows, ids, given) if given else {})
 
