@@ -124,7 +124,7 @@ class ModelConfig:
         if not isinstance(raw, Mapping) or not all(isinstance(key, str) for key in raw):
             raise ConfigError(f"{file} holds {summary(raw)}, where an object with string keys was expected")
         own, of_parts = split_overrides(cls.parts, overrides)
-        account = Account({**raw, **own}, file, cls.checked_against, whole=whole or raw)
+        account = Account({**_without_other_labels(raw, own), **own}, file, cls.checked_against, whole=whole or raw)
         inert, rules = cls.tables()
         for key in own:
             account.overrides.append(f"{key} = {summary(account.raw[key])}")

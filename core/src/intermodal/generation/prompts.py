@@ -57,7 +57,7 @@ def read_prompts(prompt: Any, model: Any, bos: int | None) -> Prompts:
         return read_with_images(prompt, model, bos)
     if isinstance(prompt, Mapping):
         return _read_ids(prompt, model)
-    if listed or hasattr(prompt, "shape"):
+    if (listed and not any(isinstance(entry, str) for entry in listed)) or hasattr(prompt, "shape"):
         return _read_ids({"input_ids": prompt}, model)
     raise GenerationError(f"A prompt is {EXPECTED}; got {type(prompt).__name__}.")
 
