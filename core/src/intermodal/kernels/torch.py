@@ -9,6 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from intermodal.kernels.bundle import Bundle
+from intermodal.kernels.reference import capacity as capacity
+from intermodal.kernels.reference import grow as grow
 
 Cache = tuple[Tensor, Tensor]
 

@@ -48,7 +48,7 @@ class Step:
 
         Args are those of `kernels.attention_mask`; with `blocks`, this pass begins at the cache's first key.
         """
-        keys = self.cache[0][0].shape[2] if self.cache else self.length
+        keys = kernels.capacity(self.cache[0]) if self.cache else self.length
         return kernels.attention_mask(
             self.valid, self.length, keys, self.offset, causal=causal, window=window, blocks=blocks
         )
