@@ -25,10 +25,12 @@ if TYPE_CHECKING:
         fields,
         inverse_frequencies,
         rope_from_hf,
+        rope_parameters_to_hf,
         rope_to_hf,
     )
     from intermodal.config.accounting import ABSENT, Account, Problem, Rule, one_of, refusal
     from intermodal.config.gguf import GGUF_INERT, GGUF_RULES, GgufKeys, decoder_fields
+    from intermodal.dtypes import numpy_dtype
     from intermodal.errors import CheckpointError, InputError, TokenizerError
     from intermodal.kernels.bundle import Bundle
     from intermodal.kernels.ops import ops
@@ -72,10 +74,12 @@ _HOMES = {
         "RopeParameters",
         "inverse_frequencies",
         "rope_from_hf",
+        "rope_parameters_to_hf",
         "rope_to_hf",
     ),
     "intermodal.config.accounting": ("ABSENT", "Account", "Problem", "Rule", "one_of", "refusal"),
     "intermodal.config.gguf": ("GGUF_INERT", "GGUF_RULES", "GgufKeys", "decoder_fields"),
+    "intermodal.dtypes": ("numpy_dtype",),
     "intermodal.errors": ("CheckpointError", "InputError", "TokenizerError"),
     "intermodal.layers.backbone": ("Backbone",),
     "intermodal.layers.parameters": ("Tree",),
@@ -176,12 +180,14 @@ __all__ = [
     "kernels",
     "linear",
     "norm",
+    "numpy_dtype",
     "one_of",
     "ops",
     "refusal",
     "renamed",
     "repeat",
     "rope_from_hf",
+    "rope_parameters_to_hf",
     "rope_to_hf",
     "split",
 ]
