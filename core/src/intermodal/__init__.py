@@ -8,6 +8,27 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from intermodal.auto import (
+        AutoConfig,
+        AutoFeatureExtractor,
+        AutoImageProcessor,
+        AutoModel,
+        AutoModelForAudioClassification,
+        AutoModelForCausalLM,
+        AutoModelForCTC,
+        AutoModelForDocumentQuestionAnswering,
+        AutoModelForImageClassification,
+        AutoModelForImageTextToText,
+        AutoModelForMaskedLM,
+        AutoModelForMultipleChoice,
+        AutoModelForNextSentencePrediction,
+        AutoModelForPreTraining,
+        AutoModelForQuestionAnswering,
+        AutoModelForSequenceClassification,
+        AutoModelForTokenClassification,
+        AutoProcessor,
+        AutoTokenizer,
+    )
     from intermodal.conversion import convert
     from intermodal.errors import IntermodalError
     from intermodal.inspection import inspect
@@ -16,10 +37,38 @@ if TYPE_CHECKING:
 
     __version__: str
 
-__all__ = ["IntermodalError", "__version__", "convert", "inspect", "load", "login"]
+__all__ = [
+    "AutoConfig",
+    "AutoFeatureExtractor",
+    "AutoImageProcessor",
+    "AutoModel",
+    "AutoModelForAudioClassification",
+    "AutoModelForCTC",
+    "AutoModelForCausalLM",
+    "AutoModelForDocumentQuestionAnswering",
+    "AutoModelForImageClassification",
+    "AutoModelForImageTextToText",
+    "AutoModelForMaskedLM",
+    "AutoModelForMultipleChoice",
+    "AutoModelForNextSentencePrediction",
+    "AutoModelForPreTraining",
+    "AutoModelForQuestionAnswering",
+    "AutoModelForSequenceClassification",
+    "AutoModelForTokenClassification",
+    "AutoProcessor",
+    "AutoTokenizer",
+    "IntermodalError",
+    "__version__",
+    "convert",
+    "inspect",
+    "load",
+    "login",
+]
 
 # The modules are called otherwise than the functions: a submodule of the same name would take the function's place.
+_AUTO = [name for name in __all__ if name.startswith("Auto")]
 _HOMES = {
+    **dict.fromkeys(_AUTO, "intermodal.auto"),
     "IntermodalError": "intermodal.errors",
     "convert": "intermodal.conversion",
     "inspect": "intermodal.inspection",

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from intermodal.layers.backbone import Backbone
     from intermodal.layers.parameters import Tree
     from intermodal.layers.step import Step
+    from intermodal.presets import CausalLMPreset, Preset
     from intermodal.processing.image_processor import ImageProcessor
     from intermodal.processing.processor import Processor
     from intermodal.processing.tokenizer import Tokenizer, TokenizerParts
@@ -76,6 +77,7 @@ _HOMES = {
     "intermodal.layers.backbone": ("Backbone",),
     "intermodal.layers.parameters": ("Tree",),
     "intermodal.layers.step": ("Step",),
+    "intermodal.presets": ("CausalLMPreset", "Preset"),
     "intermodal.processing.image_processor": ("ImageProcessor",),
     "intermodal.processing.processor": ("Processor",),
     "intermodal.processing.tokenizer": ("Tokenizer", "TokenizerParts"),
@@ -118,6 +120,7 @@ __all__ = [
     "AddConstant",
     "Alias",
     "Backbone",
+    "CausalLMPreset",
     "Checkpoint",
     "CheckpointError",
     "CheckpointReader",
@@ -133,6 +136,7 @@ __all__ = [
     "ModelConfig",
     "Part",
     "Permute",
+    "Preset",
     "Problem",
     "Processor",
     "Repository",

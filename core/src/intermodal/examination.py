@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from intermodal.checkpoints import open_checkpoint
 from intermodal.checkpoints.base import Checkpoint
 from intermodal.checkpoints.renamed import RenamedCheckpoint
-from intermodal.errors import ConfigError
+from intermodal.config.fields import MOST_LABELS
+from intermodal.errors import ConfigError, TaskError
 from intermodal.families import Family, resolve
 from intermodal.plugins import manager
 from intermodal.processing.sentence_files import read_sentences, tells_pooling
@@ -193,6 +194,37 @@ def plan_for(
         return plan
     ignored = {**plan.ignored, **dict.fromkeys(hidden, "the head of another task")}
     return dataclasses.replace(plan, ignored=ignored)
+
+
+def with_new_head(examined: Examined, labels: int, *, strict: bool = True) -> Examined:
+    """The same checkpoint under a new head with so many labels, whatever head it holds.
+
+    Raises:
+        TaskError: the task has no labels, or `labels` is no positive number.
+    """
+    owner, checkpoint, task = examined.owner, examined.checkpoint, examined.task
+    if not task.endswith("classification"):
+        raise TaskError(f"{task} has no classes to choose from, so no head for {labels} of them can be made.")
+    if isinstance(labels, bool) or not isinstance(labels, int) or not 1 <= labels <= MOST_LABELS:
+        raise TaskError(f"The number of classes is {labels!r}, expected an integer from 1 to {MOST_LABELS}.")
+    config = examined.config.with_labels(labels)
+    weight_map = manager().weight_map(owner, config, task)
+    heads = set().union(*head_names(owner, config, checkpoint.dialect).values())
+    held = heads & checkpoint.tensors.keys()
+    tensors = {name: info for name, info in checkpoint.tensors.items() if name not in held}
+    plan = make_plan(weight_map, tensors, checkpoint.dialect, new_head=True, strict=strict)
+    plan = dataclasses.replace(plan, ignored={**plan.ignored, **dict.fromkeys(held, "a new head was asked for")})
+    said = f"A new head for {labels} classes was asked for: {', '.join(plan.new)} is NEW and random."
+    weight_map = weight_map.without(plan.left_out)
+    return dataclasses.replace(
+        examined, config=config, weight_map=weight_map, plan=plan, warnings=[*examined.warnings, said]
+    )
+
+
+def untrained(examined: Examined) -> Examined:
+    """The same model with every weight new, and nothing read but headers."""
+    said = "No weight was read (load_weights=False): EVERY weight is random, and must be trained before it is of use."
+    return dataclasses.replace(examined, plan=examined.plan.untrained(), warnings=[*examined.warnings, said])
 
 
 def _labels_of_head(config: Any, checkpoint: Checkpoint, owner: LoadedFamily, task: str, warnings: list[str]) -> Any:

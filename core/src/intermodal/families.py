@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 API_VERSION = 1
@@ -27,9 +27,12 @@ class Family:
         architectures: class names of config.json's `architectures` and the task each one is.
         dialects: for formats that keep their own metadata instead of a config.json (`"gguf"`): a function
             `(checkpoint) -> dict` that gives the config.json of the same model.
-        task_classes: task name -> task class, where the family needs another one than core's.
+        task_classes: task name -> task class, where the family needs another one than core's: a dotted string, or a
+            class that core has made at run time.
         image_processor: for families that take images: the subclass of `ImageProcessor` that reads
             preprocessor_config.json (`from_hf`) and makes pixels of images. `AutoImageProcessor` looks here.
+        feature_extractor: for families that take sound: a class that reads preprocessor_config.json (`from_hf`) and
+            makes arrays of recordings. `AutoFeatureExtractor` looks here.
         processor: for families that take images beside text: the subclass of `Processor` that joins a tokenizer and an
             image processor, and knows what tokens an image becomes.
         refused: model types and architectures that look near but differ, and why.
@@ -43,11 +46,16 @@ class Family:
     weight_map: str
     architectures: Mapping[str, str]
     dialects: Mapping[str, str] = field(default_factory=dict)
-    task_classes: Mapping[str, str] = field(default_factory=dict)
+    task_classes: Mapping[str, str | type] = field(default_factory=dict)
     image_processor: str = ""
     processor: str = ""
+    feature_extractor: str = ""
     refused: Mapping[str, str] = field(default_factory=dict)
     api: int = API_VERSION
+
+    def with_task_class(self, task: str, chosen: type) -> Family:
+        """The same family with another class for one of its tasks."""
+        return replace(self, task_classes={**self.task_classes, task: chosen})
 
 
 def resolve(dotted: str) -> Any:

@@ -78,8 +78,6 @@ def load(
 
         return load_keras_file(uri, task=task, dtype=dtype, config=config)
     from intermodal.examination import examine
-    from intermodal.plugins import manager
-    from intermodal.weights.describe import describe
 
     access = Access(revision, token, cache_dir, local_files_only, force_download, subfolder)
     examined = examine(
@@ -93,7 +91,18 @@ def load(
         key_mapping=key_mapping,
         ignore_mismatched_sizes=ignore_mismatched_sizes,
     )
-    examined.checkpoint.prepare()
+    return load_examined(examined, dtype, device=device, progress=progress)
+
+
+def load_examined(
+    examined: Examined, dtype: str = "auto", *, device: str | None = None, progress: bool = True
+) -> TaskModel:
+    """The second half of `load`, from a plan to a model with its report. Args are those of `load`."""
+    from intermodal.plugins import manager
+    from intermodal.weights.describe import describe
+
+    if examined.plan.pieces:
+        examined.checkpoint.prepare()
     check_tied_copies(examined)
     started = time.perf_counter()
     with _device_scope(device), supply_of(examined, dtype, progress=progress) as supply:
@@ -103,7 +112,7 @@ def load(
         setattr(model, name, value)
     model.report = describe(model, examined, dtype, time.perf_counter() - started)
     for sentence in model.report.warnings:
-        warnings.warn(sentence, stacklevel=2)
+        warnings.warn(sentence, stacklevel=3)  # whoever called `load` or `from_preset`
     manager().notify_loaded(model, model.report)
     return model
 

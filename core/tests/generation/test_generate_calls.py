@@ -34,7 +34,7 @@ def continue_ids(reference, tokens):
 def expected(model, continue_ids):
     """The text that continues each of TEXTS by 40 tokens."""
     rows = [continue_ids(model.tokenizer.encode(text), 40) for text in TEXTS]
-    return [model.tokenizer.decode(row) for row in rows]
+    return [model.tokenizer.decode(row, True) for row in rows]
 
 
 def test_text_gives_the_continuation_alone(model, expected):
@@ -89,7 +89,7 @@ def test_a_stop_token_is_no_part_of_the_text(model, continue_ids):
     stop = row[9]
     end = row.index(stop)
     text = model.generate(TEXTS[0], max_new_tokens=40, eos_token_id=[stop, 1])
-    assert text == model.tokenizer.decode(row[:end])
+    assert text == model.tokenizer.decode(row[:end], True)
     (completion,) = Run(model, [ids], settings_of(model, max_new_tokens=40, eos_token_id=stop)).finish()
     assert (completion.finish_reason, completion.stopped_by) == ("stop", stop)
     assert list(completion.ids) == row[: end + 1]
@@ -142,24 +142,24 @@ def test_the_same_seed_gives_the_same_text_and_drawing_is_what_was_asked_for(mod
 
 
 def test_an_empty_prompt_begins_with_the_token_that_begins_texts(model, continue_ids):
-    assert model.generate("", max_new_tokens=8) == model.tokenizer.decode(continue_ids([0], 8))
+    assert model.generate("", max_new_tokens=8) == model.tokenizer.decode(continue_ids([0], 8), True)
 
 
 def test_chat_renders_the_template_without_a_second_bos(model, continue_ids):
     messages = [{"role": "user", "content": "fox"}]
     ids = model.tokenizer.encode("<bos><user>fox<assistant>", add_special_tokens=False)
     assert ids.count(0) == 1
-    answer = model.tokenizer.decode(continue_ids(ids, 12))
+    answer = model.tokenizer.decode(continue_ids(ids, 12), True)
     assert model.chat(messages, max_new_tokens=12) == answer
     assert "".join(model.chat(messages, max_new_tokens=12, stream=True)) == answer
     assert model.chat([messages, messages], max_new_tokens=12) == [answer, answer]
     extended = model.tokenizer.encode("<bos><user>foxdogmore<assistant>", add_special_tokens=False)
     got = model.chat(messages, tools=[{"name": "dog"}], template_variables={"extra": "more"}, max_new_tokens=12)
-    assert got == model.tokenizer.decode(continue_ids(extended, 12))
+    assert got == model.tokenizer.decode(continue_ids(extended, 12), True)
     begun = [*messages, {"role": "assistant", "content": "jumps"}]
     left_open = model.tokenizer.encode("<bos><user>fox<assistant>jumps", add_special_tokens=False)
     got = model.chat(begun, continue_final_message=True, max_new_tokens=12)
-    assert got == model.tokenizer.decode(continue_ids(left_open, 12))
+    assert got == model.tokenizer.decode(continue_ids(left_open, 12), True)
 
 
 @pytest.mark.parametrize(

@@ -160,11 +160,12 @@ def test_ids_have_no_second_bos_and_special_tokens_of_the_text(bpe_folder, load_
     ours, theirs = both(bpe_folder, load_folder)
     ours.chat_templates["default"] = theirs.chat_template = "{{ bos_token }}" + TEMPLATES["ChatML"]
     for chat in (CHATS["one"], CHATS["special tokens"]):
-        ids = ours.apply_chat_template(chat)
-        assert ids == theirs.apply_chat_template(chat, add_generation_prompt=True, return_dict=False)
+        ids = ours.apply_chat_template(chat, return_dict=False)
+        assert ids == theirs.apply_chat_template(chat, return_dict=False)
+        assert ours.apply_chat_template(chat) == dict(theirs.apply_chat_template(chat))
         assert ids.count(ours.bos_token_id) == 1
-        assert ours.apply_chat_template(chat, tokenize=False) == theirs.apply_chat_template(
-            chat, add_generation_prompt=True, tokenize=False
+        assert ours.apply_chat_template(chat, None, None, None, True, tokenize=False) == theirs.apply_chat_template(
+            chat, None, None, None, True, tokenize=False
         )
     assert ours.apply_chat_template([CHATS["one"], CHATS["system"]], tokenize=False) == [
         ours.apply_chat_template(chat, tokenize=False) for chat in (CHATS["one"], CHATS["system"])
@@ -176,12 +177,12 @@ def test_arguments_that_are_not_for_the_template(bpe_folder, load_folder):
     ours.pad_token = theirs.pad_token = "<|im_end|>"
     chats = [CHATS["one"], CHATS["system"]]
     for arguments in ({"padding": True, "return_tensors": "np"}, {"truncation": True, "max_length": 9}):
-        expected = theirs.apply_chat_template(chats, add_generation_prompt=True, **arguments)
-        actual = ours.apply_chat_template(chats, return_dict=True, **arguments)
+        expected = theirs.apply_chat_template(chats, **arguments)
+        actual = ours.apply_chat_template(chats, **arguments)
         assert {name: np.asarray(rows).tolist() for name, rows in expected.items()} == {
             name: np.asarray(rows).tolist() for name, rows in actual.items()
         }
-    assert ours.apply_chat_template(chats[0], return_tensors="np").shape[0] == 1
+    assert ours.apply_chat_template(chats[0], return_tensors="np", return_dict=False).shape[0] == 1
     with pytest.raises(TokenizerError, match="does not support sanitize_control_tokens"):
         ours.apply_chat_template(chats, sanitize_control_tokens=True)
 
@@ -190,7 +191,7 @@ def test_smollm2_template(smollm2_folder, load_folder):
     ours, theirs = both(smollm2_folder, load_folder)
     assert ours.chat_templates == {"default": theirs.chat_template}
     for name in ("one", "system", "turns", "special tokens"):
-        ids = ours.apply_chat_template(CHATS[name])
+        ids = ours.apply_chat_template(CHATS[name], add_generation_prompt=True, return_dict=False)
         assert ids == theirs.apply_chat_template(CHATS[name], add_generation_prompt=True, return_dict=False)
         assert "".join(ours.convert_ids_to_tokens(ids)).startswith(
             "<|im_start|>system" if name == "system" else "<|im_start|>"

@@ -1,8 +1,11 @@
 """BERT against the conformance kit."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tokenizers
 from intermodal.testing import FamilyTests, Variant
 
 TINY = {
@@ -31,6 +34,7 @@ REFUSED = {
     "heads that do not divide hidden_size": {"hidden_size": 50},
     "quantization_config": {"quantization_config": {"quant_method": "gptq"}},
 }
+GOLDEN = json.loads((Path(__file__).parent / "golden_ids.json").read_text(encoding="utf-8"))
 UNREAD = {
     "rope_scaling": "every config class of transformers has this name for rope_parameters",
     "rope_parameters": "layers that predict several tokens read it, and BERT has none",
@@ -53,6 +57,15 @@ def gguf_metadata(config: Any) -> dict[str, Any]:
     }
 
 
+def write_tokenizer(folder: Path) -> None:
+    """The tokens that the golden ids need, at their places in the real vocabulary: as tokenizer.json and vocab.txt."""
+    tokens = {index: token for token, index in GOLDEN["vocabulary"].items()}
+    lines = [tokens.get(index, f"[unused{index}]") for index in range(max(tokens) + 1)]
+    (folder / "vocab.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    whole = tokenizers.BertWordPieceTokenizer({line: index for index, line in enumerate(lines)}, lowercase=True)
+    whole.save(str(folder / "tokenizer.json"))
+
+
 class TestBert(FamilyTests):
     family = "bert"
     tiny = TINY
@@ -60,6 +73,9 @@ class TestBert(FamilyTests):
     refused = REFUSED
     unread_keys = UNREAD
     gguf_metadata = staticmethod(gguf_metadata)
+    tokenizer = staticmethod(write_tokenizer)
+    golden_ids = GOLDEN["ids"]
+    vocabularies = ("bert-bge",)
 
     @classmethod
     def inputs(cls, task: str) -> dict[str, np.ndarray]:

@@ -65,7 +65,7 @@ def test_symbolic_calls_give_shapes(folder, tiny, tmp_path):
     assert outputs["prediction_logits"].shape == (None, None, 99)
     assert outputs["seq_relationship_logits"].shape == (None, 2)
     functional = keras.Model(inputs, outputs)
-    expected = model(input_ids=IDS, token_type_ids=IDS % 2)
+    expected = model({"input_ids": IDS, "token_type_ids": IDS % 2})
     for name, values in functional({"input_ids": IDS, "token_type_ids": IDS % 2}).items():
         assert_close(values, numpy(expected[name]), scale=1e-6)
     choices = intermodal.load(save_reference(make_reference("BertForMultipleChoice", tiny), tmp_path))

@@ -247,7 +247,7 @@ IDS = np.array([[1, 40, 41, 42, 60, 61, 62, 63, 2], [1, 50, 51, 2, 0, 0, 0, 0, 0
 
 
 def vectors(model):
-    return keras.ops.convert_to_numpy(model(input_ids=IDS, attention_mask=(IDS != 0).astype("int32")))
+    return keras.ops.convert_to_numpy(model({"input_ids": IDS, "attention_mask": (IDS != 0).astype("int32")}))
 
 
 def test_a_gguf_file_gives_the_same_vectors(original, tmp_path):

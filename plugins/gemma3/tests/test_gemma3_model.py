@@ -125,7 +125,7 @@ def test_padding(side, tiny, tmp_path):
     save_reference(reference, tmp_path)
     mask = np.ones((2, 40), "int32")
     mask[1, slice(0, 9) if side == "left" else slice(31, None)] = 0
-    got = intermodal.load(tmp_path)(input_ids=ids(), attention_mask=mask)
+    got = intermodal.load(tmp_path)({"input_ids": ids(), "attention_mask": mask})
     expected = reference_outputs(reference, input_ids=ids(), attention_mask=mask)["logits"]
     text = mask.astype(bool)
     assert_close(_numpy(got)[text], expected[text])
@@ -148,7 +148,7 @@ def test_heads(architecture, both, tiny, tmp_path):
     mask = (tokens != 0).astype("int32")
     model = intermodal.load(tmp_path)
     assert model.task == task
-    got = model(input_ids=tokens, attention_mask=mask)
+    got = model({"input_ids": tokens, "attention_mask": mask})
     expected = reference_outputs(reference, input_ids=tokens, attention_mask=mask)
     if task == "text-classification":
         assert_close(got, expected["logits"])

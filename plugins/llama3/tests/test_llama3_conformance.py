@@ -96,3 +96,4 @@ class TestLlama3(FamilyTests):
     refused = REFUSED
     gguf_metadata = staticmethod(gguf_metadata)
     gguf_variants = GGUF_VARIANTS
+    vocabularies = ("llama-bpe", "llama-spm")

@@ -37,7 +37,7 @@ def test_dict_keywords_and_ids_alone_are_the_same(folder):
     model = intermodal.load(folder)
     mask = np.ones_like(IDS)
     expected = numpy(model({"input_ids": IDS, "attention_mask": mask}))
-    np.testing.assert_array_equal(numpy(model(input_ids=IDS, attention_mask=mask)), expected)
+    np.testing.assert_array_equal(numpy(model(input_ids=IDS, attention_mask=mask).logits), expected)
     assert_close(model(IDS), expected, scale=1e-5)
     assert_close(model.predict({"input_ids": IDS}, verbose=0), expected, scale=1e-5)
     with pytest.raises(ValueError, match="input_ids"):

@@ -183,6 +183,16 @@ class ModelConfig:
     # --- what there is ------------------------------------------------------------------------------------------------
 
     @property
+    def model_type(self) -> str:
+        """The architecture, as config.json names it."""
+        named = self.raw.get("model_type")
+        return named if named in self.model_types else self.model_types[0]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As `to_hf` without arguments: what transformers' configs call it."""
+        return self.to_hf()
+
+    @property
     def num_labels(self) -> int:
         """How many labels a classification head has; 2 where the config names none, as in transformers."""
         return 2 if self.id2label is None else len(self.id2label)

@@ -14,6 +14,7 @@ from intermodal.errors import GenerationError
 from intermodal.generation.prompts import Prompts, check_ids, read_prompts, require_tokenizer
 from intermodal.generation.run import Run
 from intermodal.generation.settings import GenerationSettings
+from intermodal.generation.transcript import Completion
 
 
 def generate(
@@ -131,6 +132,7 @@ def chat(
         add_generation_prompt=not continue_final_message,
         continue_final_message=continue_final_message,
         chat_template=chat_template,
+        return_dict=False,
         **dict(template_variables or {}),
     )
     several = is_batch(messages)
@@ -172,14 +174,17 @@ def _result(run: Run, prompts: Prompts, settings: GenerationSettings, model: Any
         return (piece for _, piece in run) if prompts.form == "text" else iter(run)
     completions = run.finish()
     if prompts.given is not None:
-        pad = pad_of(model, settings)
-        longest = max(len(completion.ids) for completion in completions)
-        out = np.full((len(completions), longest), pad, np.int64)
-        for row, completion in zip(out, completions, strict=True):
-            row[: len(completion.ids)] = completion.ids
-        return np.concatenate([prompts.given, out], axis=1)
+        return np.concatenate([prompts.given, filled(completions, pad_of(model, settings))], axis=1)
     texts = [completion.text for completion in completions]
     return texts[0] if prompts.form == "text" else texts
+
+
+def filled(completions: Sequence[Completion], pad: int) -> np.ndarray:
+    """Ids of completions, (B, length) int64, filled with `pad` after those that ended early."""
+    out = np.full((len(completions), max(len(completion.ids) for completion in completions)), pad, np.int64)
+    for row, completion in zip(out, completions, strict=True):
+        row[: len(completion.ids)] = completion.ids
+    return out
 
 
 def pad_of(model: Any, settings: GenerationSettings) -> int:

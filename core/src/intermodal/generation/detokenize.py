@@ -81,7 +81,7 @@ class StreamDecoder:
         return text
 
     def _decode(self, ids: list[int]) -> str:
-        return self._tokenizer.decode(ids, clean_up_tokenization_spaces=False)
+        return self._tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
 
     def _cleaned(self, text: str) -> str:
         if not self._cleans_up:

@@ -10,7 +10,8 @@ import numpy as np
 
 from intermodal.errors import GenerationError, TokenizerError
 
-EXPECTED = 'a string, a list of strings, or {"input_ids": …, "attention_mask": …}'
+EXPECTED = 'a string, a list of strings, token ids, or {"input_ids": …, "attention_mask": …}'
+_BY_KEYWORD = ("input_ids", "attention_mask", "token_type_ids")
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,31 @@ def read_prompts(prompt: Any, model: Any, bos: int | None) -> Prompts:
         return _read_ids(prompt, model.config.vocab_size)
     if isinstance(prompt, list | tuple) and all(isinstance(text, str) for text in prompt):
         return Prompts(_encode(list(prompt), model, bos), "texts")
+    if isinstance(prompt, list | tuple) or hasattr(prompt, "shape"):
+        return _read_ids({"input_ids": prompt}, model.config.vocab_size)
     raise GenerationError(f"A prompt is {EXPECTED}; got {type(prompt).__name__}.")
+
+
+def take_prompt(prompt: Any, options: dict[str, Any]) -> Any:
+    """The prompt of a call that may give it by keywords, as `generate(**tokenizer(text), max_new_tokens=9)` does.
+
+    Args:
+        prompt: the first argument, or None.
+        options: the keywords; what belongs to the prompt is removed from them.
+
+    Raises:
+        GenerationError: there is none, or there are two.
+    """
+    given = {name: options.pop(name) for name in _BY_KEYWORD if options.get(name) is not None}
+    inputs = options.pop("inputs", None)
+    first = prompt if prompt is not None else inputs
+    if (first is None) == ("input_ids" not in given) or (prompt is not None and inputs is not None):
+        raise GenerationError(f"A prompt is {EXPECTED}, given once: first, or as input_ids=….")
+    if first is None or not given:
+        return given if first is None else first
+    if isinstance(first, str | Mapping):
+        raise GenerationError(f"{', '.join(given)} goes with token ids, and not with a {type(first).__name__}.")
+    return {"input_ids": first, **given}
 
 
 def require_tokenizer(model: Any) -> Any:

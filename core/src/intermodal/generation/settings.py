@@ -225,7 +225,7 @@ class GenerationSettings:
             if self.given & {"max_length", "max_new_tokens"}:
                 raise GenerationError(
                     f"A prompt of {prompt_length} tokens and {new} new ones are {prompt_length + new}, but the context "
-                    f"holds {context}: ask for at most max_new_tokens={left}."
+                    f"holds {context}: ask for at most max_new_tokens={left}, or max_length={context}."
                 )
             new = left
         if least > new:
@@ -241,7 +241,7 @@ class GenerationSettings:
             source = "" if by_call else f" of {self.accounting.file}"
             raise GenerationError(
                 f"The prompt has {prompt_length} tokens, but max_length={self.max_length}{source} counts the prompt: "
-                "nothing could be generated. Pass max_new_tokens instead."
+                "nothing could be generated. Give a larger one, or max_new_tokens, which does not count the prompt."
             )
         return self.max_length - prompt_length
 

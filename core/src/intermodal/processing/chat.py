@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from intermodal.errors import ChatTemplateError, TokenizerError
 from intermodal.processing.chat_pool import render
-from intermodal.processing.messages import check_messages, plain_data
+from intermodal.processing.messages import check_messages, is_batch, plain_data
+
+if TYPE_CHECKING:
+    from intermodal.processing.vocabulary import Vocabulary
 
 MAX_TEMPLATE = 1 << 20
 """Characters a template may have. The longest known, with tools and media, has some 20,000."""
@@ -19,6 +22,47 @@ _NO_TEMPLATE = (
     "The tokenizer{origin} has no chat template: the checkpoint was probably not tuned for chat. Call generate() with "
     "plain text, or pass the template of the model's own documentation: chat_template=… (Jinja source)."
 )
+
+# Arguments of transformers' apply_chat_template that are not meant for the template.
+_FOR_THE_CALL = frozenset(("padding", "truncation", "max_length", "padding_side", "return_tensors"))
+_NOT_FOR_TEMPLATES = frozenset(("sanitize_control_tokens", "return_assistant_tokens_mask", "tokenizer_kwargs"))
+
+
+def split_variables(variables: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What of the keywords of apply_chat_template is for the tokenizer's call, and what for the template.
+
+    Raises:
+        TokenizerError: one asks for what is not supported.
+    """
+    asked = sorted(name for name in _NOT_FOR_TEMPLATES & variables.keys() if variables[name])
+    if asked:
+        raise TokenizerError(f"apply_chat_template does not support {', '.join(asked)}.")
+    rest = {name: value for name, value in variables.items() if name not in _NOT_FOR_TEMPLATES}
+    call = {name: rest.pop(name) for name in _FOR_THE_CALL & rest.keys()}
+    return call, rest
+
+
+def render_conversations(
+    tokenizer: Vocabulary, conversation: Any, wanted: str | None, *, tools: Any, **arguments: Any
+) -> str | list[str]:
+    """A conversation as text, or a list of texts for a list of conversations.
+
+    Args:
+        tokenizer: whose templates and special tokens are used.
+        conversation: see `check_messages`.
+        wanted: see `select_template`.
+        tools: see `render_chat`, as for further arguments.
+
+    Raises:
+        TokenizerError, ChatTemplateError: as those.
+    """
+    template = select_template(tokenizer.chat_templates, wanted, with_tools=tools is not None, origin=tokenizer.origin)
+    several = is_batch(conversation)
+    texts = [
+        render_chat(template, chat, tools=tools, special_tokens=tokenizer.special_tokens, **arguments)
+        for chat in (conversation if several else [conversation])
+    ]
+    return texts if several else texts[0]
 
 
 def select_template(

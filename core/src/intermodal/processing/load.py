@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from intermodal.errors import TokenizerError
 from intermodal.processing.build import guarded, put_around_texts
 from intermodal.processing.files import MAX_JSON, read_object, read_text
+from intermodal.processing.flags import apply_flags, difference, golden_ids
+from intermodal.processing.overrides import overridden
 from intermodal.processing.special_tokens import add_declared, read_declared
 from intermodal.processing.tokenizer import Tokenizer, TokenizerParts
 from intermodal.sources.base import Repository
@@ -27,21 +29,33 @@ _VERSIONED = re.compile(r"tokenizer\.model\.v\d+(m\d+)?")
 MAX_TEMPLATES = 64
 
 
-def checkpoint_tokenizer(checkpoint: Checkpoint) -> Tokenizer | None:
+def checkpoint_tokenizer(checkpoint: Checkpoint, overrides: Mapping[str, Any] | None = None) -> Tokenizer | None:
     """The tokenizer of a checkpoint: its own where the format carries one, else from the files beside it.
+
+    Args:
+        checkpoint: opened.
+        overrides: see `tokenizer_from_repository`.
 
     Raises:
         TokenizerError: its files are malformed, or of a kind that cannot be read.
     """
-    parts = checkpoint.tokenizer_parts() or tokenizer_from_repository(checkpoint.repository)
+    own = checkpoint.tokenizer_parts()
+    parts = overridden(own, overrides or {}) if own else tokenizer_from_repository(checkpoint.repository, overrides)
     return Tokenizer(parts) if parts else None
 
 
-def tokenizer_from_repository(repository: Repository) -> TokenizerParts | None:
+def tokenizer_from_repository(
+    repository: Repository, overrides: Mapping[str, Any] | None = None
+) -> TokenizerParts | None:
     """Read the tokenizer of a repository, or None where it has none. Only the files needed are fetched.
 
     tokenizer.json is taken as it is, whatever class other files name. Where it is absent, tekken.json, vocab.json with
-    merges.txt, vocab.txt or tokenizer.model (also with a version behind: tokenizer.model.v3) are read.
+    merges.txt, vocab.txt or tokenizer.model (also with a version behind: tokenizer.model.v3) are read. Flags of
+    tokenizer_config.json that change what tokenizer.json does are applied, and a warning says so (`processing.flags`).
+
+    Args:
+        repository: where the files are.
+        overrides: values that replace those of tokenizer_config.json.
 
     Raises:
         SourceError: a file cannot be fetched, or is absurdly large.
@@ -55,7 +69,10 @@ def tokenizer_from_repository(repository: Repository) -> TokenizerParts | None:
         raise TokenizerError(f"{repository.uri} has {len(templates)} chat templates, expected at most {MAX_TEMPLATES}.")
     small = [name for name in (*_SMALL, "chat_template.json") if repository.has(name)]
     repository.fetch([*vocabulary, *small, *templates])
-    config = _object(repository, "tokenizer_config.json")
+    asked = dict(overrides or {})
+    config = {**_object(repository, "tokenizer_config.json"), **asked}
+    if isinstance(named := _object(repository, "config.json").get("tokenizer_class"), str):
+        config.setdefault("tokenizer_class", named)
     # The library that reads these files begins every text with bos and, as SentencePiece itself, with a space.
     if vocabulary[0] == _TEKKEN:
         config = {"add_bos_token": True, **config}
@@ -68,14 +85,20 @@ def tokenizer_from_repository(repository: Repository) -> TokenizerParts | None:
     backend, roles = _build(repository, vocabulary, config, declared.named, origin)
     declared.name(roles)
     with guarded(origin):
+        golden = golden_ids(backend)
         add_declared(backend, declared, origin)
-    roles = declared.named
-    if vocabulary[0] not in ("tokenizer.json", "vocab.txt"):
-        put_around_texts(backend, config, roles, origin)
+        roles = declared.named
+        if vocabulary[0] == "tokenizer.json":
+            changed = apply_flags(backend, config, roles, origin, asked)
+            sentence = difference(backend, golden, changed, origin)
+            if sentence and not any(flag.partition(" ")[0] in asked for flag in changed):
+                warnings.warn(sentence, stacklevel=2)
+        elif vocabulary[0] != "vocab.txt":
+            put_around_texts(backend, config, roles, origin)
     return TokenizerParts(
         backend=backend,
         special_tokens=roles,
-        chat_templates=_chat_templates(repository, config, templates),
+        chat_templates=_chat_templates(repository, config, templates, asked.get("chat_template")),
         config={key: value for key, value in config.items() if key not in (*roles, "chat_template")},
         origin=repository.uri,
     )
@@ -151,11 +174,15 @@ def _is_template(name: str) -> bool:
     return path.suffix == ".jinja" and str(path.parent) in _TEMPLATE_FOLDERS
 
 
-def _chat_templates(repository: Repository, config: Mapping[str, Any], more: list[str]) -> dict[str, str]:
-    """Templates by name. Files of their own go before tokenizer_config.json, and that before a processor's file."""
+def _chat_templates(
+    repository: Repository, config: Mapping[str, Any], more: list[str], asked: str | None = None
+) -> dict[str, str]:
+    """Templates by name. What is asked for goes before files of their own, tokenizer_config.json, and a processor's."""
     templates = {PurePosixPath(name).stem: read_text(repository, name) for name in more}
     if repository.has("chat_template.jinja"):
         templates["default"] = read_text(repository, "chat_template.jinja")
+    if asked is not None and templates:
+        templates["default"] = asked
     value = templates or config.get("chat_template") or _object(repository, "chat_template.json").get("chat_template")
     if value is None or isinstance(value, str):
         return {} if value is None else {"default": value}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from intermodal.errors import ConfigError, TokenizerError
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
 PREPROCESSOR, PROCESSOR = "preprocessor_config.json", "processor_config.json"
 
 
-def image_processor_from_repository(repository: Repository, family: Family) -> ImageProcessor | None:
+def image_processor_from_repository(
+    repository: Repository, family: Family, overrides: Mapping[str, Any] | None = None
+) -> ImageProcessor | None:
     """The image processor of a checkpoint, or None where its family takes no images or it has no file that says how.
 
     It is under `image_processor` in processor_config.json, as transformers 5 writes it, else in
@@ -35,7 +38,21 @@ def image_processor_from_repository(repository: Repository, family: Family) -> I
         return None
     file = PREPROCESSOR if within is None else PROCESSOR
     raw = _read(repository, PREPROCESSOR) if within is None else within
-    return resolve(family.image_processor).from_hf(raw, file=file)
+    return resolve(family.image_processor).from_hf({**raw, **(overrides or {})}, file=file)
+
+
+def feature_extractor_from_repository(
+    repository: Repository, family: Family, overrides: Mapping[str, Any] | None = None
+) -> Any:
+    """The feature extractor of a checkpoint, or None where its family takes no sound or no file says how.
+
+    Raises:
+        ConfigError: the file is malformed, or asks for what is not done.
+    """
+    if not family.feature_extractor or not repository.has(PREPROCESSOR):
+        return None
+    raw = {**_read(repository, PREPROCESSOR), **(overrides or {})}
+    return resolve(family.feature_extractor).from_hf(raw, file=PREPROCESSOR)
 
 
 def processor_from_repository(

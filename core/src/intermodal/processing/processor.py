@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from intermodal.errors import InputError
-from intermodal.processing.encoding import as_arrays, pad_rows
+from intermodal.processing.encoding import as_tensors, check_side, pad_rows
 from intermodal.processing.image_processor import ImageProcessor
 from intermodal.processing.messages import is_batch
 from intermodal.processing.tokenizer import Tokenizer
@@ -68,7 +68,7 @@ class Processor:
             add_special_tokens: put in what the model expects around a text.
             padding: pad to the longest row.
             padding_side: `"left"` or `"right"`; the files' own choice where None.
-            return_tensors: `"np"` for int32 arrays of shape (batch, length) instead of lists.
+            return_tensors: `"np"` and others as a tokenizer's call takes them, instead of lists.
 
         Returns:
             `input_ids`, `attention_mask`, `token_type_ids` (1 for tokens that an image replaces), each a list of rows;
@@ -95,8 +95,9 @@ class Processor:
         if padding and rows["input_ids"]:
             pad = self.tokenizer.pad_token_id
             length = max(map(len, rows["input_ids"]))
-            pad_rows(rows, length, 0 if pad is None else pad, padding_side or self.tokenizer.padding_side)
-        result = as_arrays(rows, return_tensors) if return_tensors is not None else rows
+            side = check_side(padding_side or self.tokenizer.padding_side)
+            pad_rows(rows, length, 0 if pad is None else pad, side)
+        result = as_tensors(rows, return_tensors) if return_tensors is not None else rows
         if flat:
             result["pixel_values"] = seen["pixel_values"]
         return result

@@ -55,6 +55,7 @@ def tokenizer_config(tokenizer: Tokenizer) -> dict[str, Any]:
     return {
         **kept,
         **tokenizer.special_tokens,
+        "padding_side": tokenizer.padding_side,
         "model_input_names": tokenizer.model_input_names,
         # The class of tokenizers that are nothing more than their tokenizer.json, in transformers 4 and 5.
         "tokenizer_class": "PreTrainedTokenizerFast",

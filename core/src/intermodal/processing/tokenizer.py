@@ -10,32 +10,24 @@ from typing import Any, Literal
 from intermodal.errors import TokenizerError
 from intermodal.processing.build import guarded
 from intermodal.processing.cleanup import clean_up_spaces
-from intermodal.processing.encoding import (
-    as_arrays,
-    as_batch,
-    as_rows,
-    checked_length,
-    pad_rows,
-    padded_length,
-    truncation_strategy,
-)
+from intermodal.processing.encoded import Encoded
+from intermodal.processing.encoding import as_rows, as_tensors, check_side, pad_rows, padded_length
+from intermodal.processing.texts import as_batch, checked_length, truncation_strategy
 from intermodal.processing.vocabulary import TokenizerParts, Vocabulary
 
 __all__ = ["Tokenizer", "TokenizerParts"]
 
-# Arguments of transformers' apply_chat_template that are not meant for the template.
-_FOR_THE_CALL = frozenset(("padding", "truncation", "max_length", "return_tensors"))
-_NOT_FOR_TEMPLATES = frozenset(("sanitize_control_tokens", "return_assistant_tokens_mask", "tokenizer_kwargs"))
-
 Ids = list[int]
-Encoded = dict[str, Any]
+Padding = bool | Literal["longest", "max_length", "do_not_pad"]
+Truncation = bool | Literal["longest_first", "only_first", "only_second", "do_not_truncate"]
+Kind = Literal["np", "pt", "jax", "tf"]
 
 
 class Tokenizer(Vocabulary):
     """Turns text into ids and ids into text, with the arguments and results that transformers' tokenizers have.
 
     Example:
-        tokenizer = intermodal.load("hf://org/name").tokenizer
+        tokenizer = intermodal.AutoTokenizer.from_pretrained("org/name")  # or intermodal.load(…).tokenizer
         batch = tokenizer(["one", "another one"], padding=True, return_tensors="np")
         tokenizer.decode(batch["input_ids"][0])
 
@@ -58,17 +50,23 @@ class Tokenizer(Vocabulary):
     def __call__(
         self,
         text: str | Sequence[Any],
-        text_pair: str | Sequence[str] | None = None,
+        text_pair: str | Sequence[Any] | None = None,
         *,
         add_special_tokens: bool = True,
-        padding: bool | Literal["longest", "max_length", "do_not_pad"] = False,
-        truncation: bool | Literal["longest_first", "only_first", "only_second", "do_not_truncate"] = False,
+        padding: Padding = False,
+        truncation: Truncation = False,
         max_length: int | None = None,
+        stride: int = 0,
+        is_split_into_words: bool = False,
         padding_side: Literal["left", "right"] | None = None,
         pad_to_multiple_of: int | None = None,
-        return_offsets_mapping: bool = False,
+        return_tensors: Kind | None = None,
         return_token_type_ids: bool | None = None,
-        return_tensors: Literal["np"] | None = None,
+        return_attention_mask: bool | None = None,
+        return_overflowing_tokens: bool = False,
+        return_special_tokens_mask: bool = False,
+        return_offsets_mapping: bool = False,
+        return_length: bool = False,
     ) -> Encoded:
         """Encode a text, a list of texts, or a list of (text, text) pairs.
 
@@ -79,34 +77,58 @@ class Tokenizer(Vocabulary):
             padding: True or `"longest"` pads to the longest row, `"max_length"` to `max_length`.
             truncation: True cuts to `max_length`, tokens of the longer text of a pair first.
             max_length: in tokens, special ones included; the files' own limit where None.
+            stride: how many tokens an overflowing row repeats of the one before.
+            is_split_into_words: a text is a list of words instead of a string.
             padding_side: where to pad; the files' own choice where None.
             pad_to_multiple_of: round the padded length up to a multiple of this.
-            return_offsets_mapping: also return where in the text each token is, as (start, end) in characters.
+            return_tensors: `"np"`, `"jax"` or `"tf"` for int32 of shape (batch, length) instead of lists, `"pt"` for
+                int64.
             return_token_type_ids: whether to return which text of a pair a token is of; see `model_input_names`.
-            return_tensors: `"np"` for int32 arrays of shape (batch, length) instead of lists.
+            return_attention_mask: whether to return 1 for text and 0 for padding; likewise.
+            return_overflowing_tokens: what truncation cuts off becomes rows of its own, and
+                `overflow_to_sample_mapping` says of which text each row is.
+            return_special_tokens_mask: also return 1 for special tokens, 0 for others.
+            return_offsets_mapping: also return where in the text each token is, as (start, end) in characters.
+            return_length: also return how many tokens a row has.
 
         Returns:
-            `input_ids`, `attention_mask`, and what was asked for; for one text a list, for several a list of lists.
+            `input_ids` and what was asked for; for one text a list, for several a list of lists.
 
         Raises:
             TokenizerError: an argument is unknown or does not fit, or padding is asked for without a pad token.
         """
-        batch, single = as_batch(text, text_pair)
+        batch, single = as_batch(text, text_pair, is_split_into_words)
         limit = self.model_max_length if max_length is None else checked_length(max_length)
-        encodings = self._encode(batch, add_special_tokens, truncation_strategy(truncation), limit)
+        strategy = truncation_strategy(truncation)
+        encodings = self._encode(batch, add_special_tokens, strategy, limit, stride, is_split_into_words)
+        samples = list(range(len(encodings)))
+        if return_overflowing_tokens:
+            samples = [i for i, encoding in enumerate(encodings) for _ in range(1 + len(encoding.overflowing))]
+            encodings = [row for encoding in encodings for row in (encoding, *encoding.overflowing)]
+        length = padded_length([encoding.ids for encoding in encodings], padding, limit, pad_to_multiple_of)
+        if length is not None:
+            side = check_side(padding_side or self.padding_side)
+            for encoding in encodings:
+                encoding.pad(length, direction=side, pad_id=self._pad_id(), pad_token=self.pad_token)
         names = self.model_input_names
-        rows: dict[str, list[list[Any]]] = {"input_ids": [encoding.ids for encoding in encodings]}
+        rows: dict[str, list[Any]] = {"input_ids": [encoding.ids for encoding in encodings]}
         if "token_type_ids" in names if return_token_type_ids is None else return_token_type_ids:
             rows["token_type_ids"] = [encoding.type_ids for encoding in encodings]
-        rows["attention_mask"] = [encoding.attention_mask for encoding in encodings]
+        if "attention_mask" in names if return_attention_mask is None else return_attention_mask:
+            rows["attention_mask"] = [encoding.attention_mask for encoding in encodings]
+        if return_special_tokens_mask:
+            rows["special_tokens_mask"] = [encoding.special_tokens_mask for encoding in encodings]
         if return_offsets_mapping:
             rows["offset_mapping"] = [encoding.offsets for encoding in encodings]
-        length = padded_length(rows["input_ids"], padding, limit, pad_to_multiple_of)
-        if length is not None:
-            pad_rows(rows, length, self._pad_id(), padding_side or self.padding_side)
+        if return_length:
+            rows["length"] = [len(encoding.ids) for encoding in encodings]
+        if return_overflowing_tokens:
+            rows["overflow_to_sample_mapping"] = samples
         if return_tensors is not None:
-            return as_arrays(rows, return_tensors)
-        return {name: values[0] for name, values in rows.items()} if single else dict(rows)
+            return Encoded(as_tensors(rows, return_tensors), encodings)
+        if single and not return_overflowing_tokens:
+            return Encoded({k: v[0] if isinstance(v[0], list) else v for k, v in rows.items()}, encodings)
+        return Encoded(rows, encodings)
 
     def encode(
         self, text: str, text_pair: str | None = None, *, add_special_tokens: bool = True, **arguments: Any
@@ -114,17 +136,55 @@ class Tokenizer(Vocabulary):
         """Ids of one text; further arguments as in `__call__`."""
         return self(text, text_pair, add_special_tokens=add_special_tokens, **arguments)["input_ids"]
 
-    def _encode(self, batch: list[Any], add_special_tokens: bool, strategy: str | None, limit: int | None) -> list[Any]:
+    def tokenize(
+        self, text: str, pair: str | None = None, *, add_special_tokens: bool = False, **arguments: Any
+    ) -> list[str]:
+        """Tokens of one text, as the vocabulary spells them; further arguments as in `__call__`."""
+        return self(text, pair, add_special_tokens=add_special_tokens, **arguments).tokens()
+
+    def pad(
+        self,
+        encoded: Mapping[str, Any] | Sequence[Mapping[str, Any]],
+        *,
+        padding: Padding = True,
+        max_length: int | None = None,
+        pad_to_multiple_of: int | None = None,
+        padding_side: Literal["left", "right"] | None = None,
+        return_tensors: Kind | None = None,
+    ) -> Encoded:
+        """Pad rows that were encoded before, as a loader of batches does; arguments as in `__call__`.
+
+        Args:
+            encoded: rows by name, or a list of dicts of one row each. Names that a tokenizer does not give, such as
+                labels, are passed on as they are.
+        """
+        if not isinstance(encoded, Mapping):
+            encoded = {name: [row[name] for row in encoded] for name in encoded[0]} if encoded else {"input_ids": []}
+        rows = {name: list(values) for name, values in encoded.items()}
+        rows["input_ids"] = [as_rows(row) for row in rows["input_ids"]]
+        if "attention_mask" in self.model_input_names:
+            rows.setdefault("attention_mask", [[1] * len(row) for row in rows["input_ids"]])
+        limit = self.model_max_length if max_length is None else checked_length(max_length)
+        length = padded_length(rows["input_ids"], padding, limit, pad_to_multiple_of)
+        if length is not None:
+            pad_rows(rows, length, self._pad_id(), check_side(padding_side or self.padding_side))
+        return Encoded(rows if return_tensors is None else as_tensors(rows, return_tensors))
+
+    def _encode(
+        self, batch: list[Any], special: bool, strategy: str | None, limit: int | None, stride: int, split: bool
+    ) -> list[Any]:
         with self._lock:
             if strategy is not None and limit is not None and batch:
-                special = self.backend.num_special_tokens_to_add(not isinstance(batch[0], str))
-                if add_special_tokens and limit < special:
-                    raise TokenizerError(f"max_length={limit} has no room for the {special} special tokens.")
-                side = self.config.get("truncation_side") or "right"
-                self.backend.enable_truncation(limit, strategy=strategy, direction=side)
+                added = self.backend.num_special_tokens_to_add(isinstance(batch[0], tuple)) if special else 0
+                if limit < added:
+                    raise TokenizerError(f"max_length={limit} has no room for the {added} special tokens.")
+                if not 0 <= stride < max(limit - added, 1):
+                    raise TokenizerError(f"stride={stride}: expected fewer than the {limit - added} tokens of a row.")
+                side = self.truncation_side
+                self.backend.enable_truncation(limit, stride=stride, strategy=strategy, direction=side)
             try:
                 with guarded(f"The tokenizer{self._of_origin}"):
-                    return self.backend.encode_batch(batch, add_special_tokens=add_special_tokens)
+                    return self.backend.encode_batch(batch, is_pretokenized=split, add_special_tokens=special)
             finally:
                 self.backend.no_truncation()
 
@@ -139,7 +199,7 @@ class Tokenizer(Vocabulary):
     # --- ids to text -------------------------------------------------------------------------------------------------
 
     def decode(
-        self, ids: Any, skip_special_tokens: bool = True, clean_up_tokenization_spaces: bool | None = None
+        self, ids: Any, skip_special_tokens: bool = False, clean_up_tokenization_spaces: bool | None = None
     ) -> Any:
         """Text of ids: an int, a list, or an array or tensor of any library; a list of texts for a batch.
 
@@ -165,7 +225,7 @@ class Tokenizer(Vocabulary):
         clean = self.cleans_up if clean_up_tokenization_spaces is None else clean_up_tokenization_spaces
         return clean_up_spaces(text) if clean and self._may_clean_up else text
 
-    def batch_decode(self, batch: Any, skip_special_tokens: bool = True, **arguments: Any) -> list[str]:
+    def batch_decode(self, batch: Any, skip_special_tokens: bool = False, **arguments: Any) -> list[str]:
         """Text of each row."""
         return [self.decode(row, skip_special_tokens, **arguments) for row in batch]
 
@@ -183,15 +243,15 @@ class Tokenizer(Vocabulary):
 
     def apply_chat_template(
         self,
-        messages: Any,
+        conversation: Any,
         tools: Sequence[Mapping[str, Any]] | None = None,
         documents: Sequence[Mapping[str, Any]] | None = None,
-        *,
-        add_generation_prompt: bool = True,
+        chat_template: str | None = None,
+        add_generation_prompt: bool = False,
         continue_final_message: bool = False,
         tokenize: bool = True,
-        chat_template: str | None = None,
-        return_dict: bool = False,
+        *,
+        return_dict: bool = True,
         **variables: Any,
     ) -> Any:
         """Render a conversation with the checkpoint's template, as ids or as text; a list of them for a list.
@@ -200,46 +260,37 @@ class Tokenizer(Vocabulary):
         spelled out in a message becomes that token, as in transformers: remove such text from what strangers wrote.
 
         Args:
-            messages: `[{"role": "user", "content": "…"}, …]`.
+            conversation: `[{"role": "user", "content": "…"}, …]`, or a list of such conversations.
             tools: JSON schemas of functions the model may call.
             documents: dicts with `title` and `text`.
+            chat_template: Jinja source, or the name of one of `chat_templates`.
             add_generation_prompt: end with the header of the assistant's next message.
             continue_final_message: leave the last message open instead.
             tokenize: return ids rather than text.
-            chat_template: Jinja source, or the name of one of `chat_templates`.
             return_dict: return what a call of the tokenizer does, rather than its `input_ids`.
-            variables: `padding`, `truncation`, `max_length` and `return_tensors` as in a call of the tokenizer; any
-                other is a name for the template (`date_string=…`, `enable_thinking=…`).
+            variables: `padding`, `truncation`, `max_length`, `padding_side` and `return_tensors` as in a call of the
+                tokenizer; any other is a name for the template (`date_string=…`, `enable_thinking=…`).
 
         Raises:
             TokenizerError: there is no template, or messages or arguments are malformed.
             ChatTemplateError: the template is malformed, refuses the messages, does not end or tries to escape.
         """
-        from intermodal.processing.chat import render_chat, select_template
-        from intermodal.processing.messages import is_batch
+        from intermodal.processing.chat import render_conversations, split_variables
 
-        for name in _NOT_FOR_TEMPLATES & variables.keys():
-            if variables.pop(name):
-                raise TokenizerError(f"apply_chat_template does not support {name}.")
-        call = {name: variables.pop(name) for name in _FOR_THE_CALL & variables.keys()}
-        batch = is_batch(messages)
-        template = select_template(self.chat_templates, chat_template, with_tools=tools is not None, origin=self.origin)
-        texts = [
-            render_chat(
-                template,
-                chat,
-                tools=tools,
-                documents=documents,
-                add_generation_prompt=add_generation_prompt,
-                continue_final_message=continue_final_message,
-                special_tokens=self.special_tokens,
-                variables=variables,
-            )
-            for chat in (messages if batch else [messages])
-        ]
+        call, variables = split_variables(variables)
+        texts = render_conversations(
+            self,
+            conversation,
+            chat_template,
+            tools=tools,
+            documents=documents,
+            add_generation_prompt=add_generation_prompt,
+            continue_final_message=continue_final_message,
+            variables=variables,
+        )
         if not tokenize:
-            return texts if batch else texts[0]
-        encoded = self(texts if batch else texts[0], add_special_tokens=False, **call)
+            return texts
+        encoded = self(texts, add_special_tokens=False, **call)
         return encoded if return_dict else encoded["input_ids"]
 
     # --- writing it back ---------------------------------------------------------------------------------------------

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from intermodal.errors import TokenizerError
+from intermodal.processing import class_defaults
 from intermodal.processing.encoding import as_rows
 
 if TYPE_CHECKING:
@@ -53,7 +54,22 @@ def _token_id(role: str) -> Any:
         token = self.special_tokens.get(role)
         return None if token is None else self.backend.token_to_id(token)
 
-    return property(get, doc=f"Id of the {role}, or None where there is none.")
+    def set(self: Vocabulary, index: int | None) -> None:
+        self._set_special_token(role, None if index is None else self._token_of(index))
+
+    return property(get, set, doc=f"Id of the {role}, or None where there is none. Assign an id to change it.")
+
+
+def _setting(name: str, default: Callable[[Any], str], doc: str) -> Any:
+    def get(self: Vocabulary) -> str:
+        return self.config.get(name) or default(self.config.get("tokenizer_class"))
+
+    def set(self: Vocabulary, side: str) -> None:
+        if side not in ("left", "right"):
+            raise TokenizerError(f"{name} = {side!r}: expected 'left' or 'right'.")
+        self.config[name] = side
+
+    return property(get, set, doc=doc)
 
 
 class Vocabulary:
@@ -74,6 +90,9 @@ class Vocabulary:
     sep_token, sep_token_id = _token("sep_token"), _token_id("sep_token")
     cls_token, cls_token_id = _token("cls_token"), _token_id("cls_token")
     mask_token, mask_token_id = _token("mask_token"), _token_id("mask_token")
+    padding_side = _setting("padding_side", class_defaults.padding_side, "Where rows are padded: left or right.")
+    truncation_side = _setting("truncation_side", lambda _: "right", "Where rows are cut: left or right.")
+    is_fast = True
 
     def __init__(self, parts: TokenizerParts) -> None:
         self.backend = parts.backend
@@ -116,9 +135,31 @@ class Vocabulary:
         return tuple(i for i, token in sorted(self.backend.get_added_tokens_decoder().items()) if token.special)
 
     @property
-    def padding_side(self) -> str:
-        """Where rows are padded unless a call says otherwise."""
-        return self.config.get("padding_side") or "right"
+    def all_special_tokens(self) -> tuple[str, ...]:
+        """Special tokens, by their ids."""
+        tokens = self.backend.get_added_tokens_decoder()
+        return tuple(tokens[index].content for index in self.all_special_ids)
+
+    @property
+    def special_tokens_map(self) -> dict[str, str]:
+        """Special tokens by role."""
+        return dict(self.special_tokens)
+
+    @property
+    def name_or_path(self) -> str:
+        """Where it was read from."""
+        return self.origin
+
+    @property
+    def chat_template(self) -> str | None:
+        """The chat template without a name, as Jinja source, or None. Assign another to change it."""
+        return self.chat_templates.get("default")
+
+    @chat_template.setter
+    def chat_template(self, template: str | None) -> None:
+        self.chat_templates.pop("default", None)
+        if template is not None:
+            self.chat_templates["default"] = template
 
     @property
     def model_max_length(self) -> int | None:
@@ -130,17 +171,16 @@ class Vocabulary:
 
     @property
     def model_input_names(self) -> list[str]:
-        """Which arrays a call returns.
+        """Which arrays a call returns: those that the files list, else those of the class that they name.
 
-        Token types are returned where the files list them, or where they list nothing, name a class of their own
-        (which is then one that knows segments) and the model is WordPiece.
+        Where they name no class, token types are returned if the model is WordPiece, which was made for segments.
         """
-        named = self.config.get("model_input_names")
-        if isinstance(named, list) and all(isinstance(name, str) for name in named):
-            return list(named)
-        generic = self.config.get("tokenizer_class") in ("PreTrainedTokenizerFast", "TokenizersBackend")
-        segments = type(self.backend.model).__name__ == "WordPiece" and not generic
-        return ["input_ids", "token_type_ids", "attention_mask"] if segments else ["input_ids", "attention_mask"]
+        listed, named = self.config.get("model_input_names"), self.config.get("tokenizer_class")
+        if isinstance(listed, list) and all(isinstance(name, str) for name in listed):
+            return list(listed)
+        segments = type(self.backend.model).__name__ == "WordPiece"
+        usual = ["input_ids", "token_type_ids", "attention_mask"] if segments else ["input_ids", "attention_mask"]
+        return class_defaults.input_names(named) or usual
 
     def get_vocab(self) -> dict[str, int]:
         """Every token and its id, added tokens included."""
@@ -159,6 +199,25 @@ class Vocabulary:
         return (
             self.backend.id_to_token(rows) if isinstance(rows, int) else [self.convert_ids_to_tokens(i) for i in rows]
         )
+
+    def convert_tokens_to_string(self, tokens: Sequence[str]) -> str:
+        """Text of tokens."""
+        decoder = self.backend.decoder
+        return " ".join(tokens) if decoder is None else decoder.decode(list(tokens))
+
+    def get_added_vocab(self) -> dict[str, int]:
+        """Every added token and its id."""
+        return {token.content: index for index, token in sorted(self.backend.get_added_tokens_decoder().items())}
+
+    def num_special_tokens_to_add(self, pair: bool = False) -> int:
+        """How many tokens are put around a text, or a pair of texts."""
+        return self.backend.num_special_tokens_to_add(pair)
+
+    def _token_of(self, index: int) -> str:
+        token = self.backend.id_to_token(index)
+        if token is None:
+            raise TokenizerError(f"The vocabulary{self._of_origin} has no id {index}.")
+        return token
 
     def _set_special_token(self, role: str, token: str | None) -> None:
         if token is None:

@@ -54,7 +54,8 @@ def check_task(family: Family, task: str) -> None:
 def task_class(family: Family, task: str) -> type[TaskModel]:
     """The class of a task: the family's own, else core's. Raises as `check_task`."""
     check_task(family, task)
-    return resolve(family.task_classes.get(task) or CLASSES[task])
+    chosen = family.task_classes.get(task) or CLASSES[task]
+    return resolve(chosen) if isinstance(chosen, str) else chosen
 
 
 def build(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import keras
 
@@ -14,7 +15,8 @@ from intermodal.layers.backbone import Backbone
 from intermodal.layers.parameters import Parameters, Supply, Tree
 from intermodal.layers.step import Step
 from intermodal.layers.storage import StoragePolicy
-from intermodal.tasks.inputs import check_indices
+from intermodal.tasks.inputs import check_indices, check_keywords
+from intermodal.tasks.outputs import named_outputs
 from intermodal.weights.map import WeightMap
 
 if TYPE_CHECKING:
@@ -32,6 +34,7 @@ class TaskModel(keras.Model):
     same shape (1 for text, 0 for padding), `position_ids`, and whatever else the family's backbone reads.
 
     Attributes:
+        output_name: what its result is called where that is one tensor.
         family: who it belongs to. `config`: the family's typed config. `weight_map`: its weights, by name.
         backbone, head: the layers that own the variables. `head` is None where the task has none of its own.
         tokenizer: from the checkpoint, or None where it holds none.
@@ -40,6 +43,7 @@ class TaskModel(keras.Model):
     """
 
     task: str
+    output_name: ClassVar[str] = "logits"
 
     def __init__(
         self,
@@ -76,11 +80,18 @@ class TaskModel(keras.Model):
         raise NotImplementedError(f"{type(self).__name__} does not say what it computes")
 
     def __call__(self, inputs: Any = None, **keywords: Any) -> Any:
-        """Compute outputs from a dict, from keywords, or from `input_ids` alone."""
-        names = [name for name in keywords if name not in ("training", "mask")]
+        """Compute outputs from a dict, from keywords, or from `input_ids` alone.
+
+        Called with keywords alone, as transformers' models are, it returns `Outputs`, whose names are transformers'.
+
+        Raises:
+            InputError: an index is beyond its table, or a keyword asks for what is not computed.
+        """
         if inputs is None:
-            inputs = {name: keywords.pop(name) for name in names}
-        elif not isinstance(inputs, dict):
+            inputs = check_keywords({name: keywords.pop(name) for name in list(keywords) if name != "training"})
+            return named_outputs(self(inputs, **keywords), self.output_name)
+        names = [name for name in keywords if name not in ("training", "mask")]
+        if not isinstance(inputs, dict):
             inputs = {"input_ids": inputs, **{name: keywords.pop(name) for name in names}}
         if "input_ids" not in inputs:
             raise ValueError(f"{type(self).__name__} needs input_ids, of shape (batch, sequence); got {sorted(inputs)}")
@@ -123,6 +134,15 @@ class TaskModel(keras.Model):
             options["config"] = config
         quantize(self, str(mode), **options)
 
+    def num_parameters(self, only_trainable: bool = False, exclude_embeddings: bool = False) -> int:
+        """How many numbers its weights are; those that several layers share count once."""
+        declared = [(variable, part.by_name[variable.name]) for part in self.parts() for variable in part.declared]
+        return sum(
+            math.prod(variable.shape)
+            for variable, value in declared
+            if (value.trainable or not only_trainable) and not (exclude_embeddings and variable.role == "embedding")
+        )
+
     def parts(self) -> list[Parameters]:
         """The layers that own variables."""
         return [self.backbone, *([self.head] if self.head else [])]
@@ -164,7 +184,7 @@ class TaskModel(keras.Model):
         """Make a blank model of a saved config; its weights follow (`keras.models.load_model` does both)."""
         from intermodal.tasks.restore import from_saved_config
 
-        return from_saved_config(config)
+        return from_saved_config(config, cls)
 
     def save_assets(self, inner_path: str) -> None:
         """Keep the tokenizer and the generation settings in a `.keras` file."""

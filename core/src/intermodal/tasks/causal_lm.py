@@ -41,11 +41,15 @@ class CausalLM(TaskModel):
         """(batch, sequence, vocabulary), float32."""
         return keras.KerasTensor((batch, length, self.config.vocab_size), dtype="float32")
 
-    def generate(self, prompt: Any, **options: Any) -> Any:
-        """Continue a prompt, a list of prompts, or token ids. See `intermodal.generation.generate`."""
-        from intermodal import generation
+    def generate(self, prompt: Any = None, **options: Any) -> Any:
+        """Continue a prompt, a list of prompts, or token ids. See `intermodal.generation.generate`.
 
-        return generation.generate(self, prompt, **options)
+        What a tokenizer returns is taken by keywords too: `generate(**tokenizer(texts), max_new_tokens=20)`.
+        """
+        from intermodal import generation
+        from intermodal.generation.prompts import take_prompt
+
+        return generation.generate(self, take_prompt(prompt, options), **options)
 
     def chat(self, messages: Any, **options: Any) -> Any:
         """Answer chat messages in the checkpoint's own template. See `intermodal.generation.chat`."""

@@ -29,3 +29,36 @@ def check_indices(inputs: Mapping[str, Any], tables: Mapping[str, int]) -> None:
         if least < 0 or most >= rows:
             wrong = least if least < 0 else most
             raise InputError(f"{name} holds {wrong}, expected indices from 0 to {rows - 1}: its table has {rows} rows.")
+
+
+# Keywords of transformers' models that ask for more than the result; these values ask for nothing.
+_SWITCHES = {
+    "return_dict": (None, True),
+    "use_cache": (None, False, True),
+    "output_hidden_states": (None, False),
+    "output_attentions": (None, False),
+    "past_key_values": (None,),
+}
+_INSTEAD = {
+    "labels": "A loss is computed by Keras: model.compile(optimizer, loss), then model.fit(inputs, labels).",
+    "past_key_values": "generate() keeps what it has computed by itself.",
+    "return_dict": "The result's to_tuple() gives a tuple.",
+}
+
+
+def check_keywords(keywords: Mapping[str, Any]) -> dict[str, Any]:
+    """The inputs among the keywords of a call; those that ask for nothing, and those that are None, are left out.
+
+    Raises:
+        InputError: a keyword asks for what is not computed, or is no tensor.
+    """
+    inputs = {}
+    for name, value in keywords.items():
+        if name in _SWITCHES and any(value is asked for asked in _SWITCHES[name]):
+            continue
+        is_tensor = hasattr(value, "shape") or isinstance(value, list | tuple)
+        if name in _INSTEAD or name in _SWITCHES or not (is_tensor or value is None):
+            raise InputError(f"{name} is no input of this model. {_INSTEAD.get(name, 'Leave it out.')}")
+        if value is not None:
+            inputs[name] = value
+    return inputs

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import zipfile
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,8 +15,12 @@ if TYPE_CHECKING:
     from intermodal.tasks.base import TaskModel
 
 
-def from_saved_config(saved: dict[str, Any]) -> TaskModel:
+def from_saved_config(saved: dict[str, Any], chosen: type[TaskModel]) -> TaskModel:
     """Make the model that `TaskModel.get_config` described, with variables of the same dtypes and zeros in them.
+
+    Args:
+        saved: what it said.
+        chosen: the class that it was a model of.
 
     Raises:
         PluginError: the family's plugin is not installed, or cannot be used.
@@ -29,6 +35,7 @@ def from_saved_config(saved: dict[str, Any]) -> TaskModel:
 
     plugins = manager()
     owner = plugins.family(saved["family"])
+    owner = dataclasses.replace(owner, family=owner.family.with_task_class(saved["task"], chosen))
     config, _ = resolve(owner.family.config).from_hf(saved["config"], strict=False)
     weight_map = plugins.weight_map(owner, config, saved["task"])
     if "sentences" in saved:
@@ -71,12 +78,37 @@ def load_keras_file(path: str | Path, **arguments: Any) -> TaskModel:
         raise CheckpointError(f"There is no file {path}.")
     for dotted in CLASSES.values():
         import_module(dotted.partition(":")[0])
+    _restore_preset(path)
     model = keras.models.load_model(path)
     if not isinstance(model, TaskModel):
         raise CheckpointError(
             f"{path} holds a {type(model).__name__} and no model of intermodal; use keras to load it."
         )
     return model
+
+
+def _restore_preset(path: str | Path) -> None:
+    """Let Keras know the class of a model that `from_preset` had loaded."""
+    from intermodal.plugins import manager
+    from intermodal.presets import restore
+
+    saved = _saved_config(path)
+    config = saved.get("config")
+    if isinstance(config, dict) and isinstance(config.get("family"), str):
+        owner = manager().family(config["family"])  # which imports the plugin, and so its presets
+        restore(f"{saved.get('module')}:{saved.get('class_name')}", owner.family)
+
+
+def _saved_config(path: str | Path) -> dict[str, Any]:
+    """config.json of a `.keras` file; empty where it has none, which Keras complains of in its own words."""
+    from intermodal.checkpoints.strict_json import CONFIG_LIMIT, parse_object
+
+    if not zipfile.is_zipfile(path):
+        return {}
+    with zipfile.ZipFile(path) as archive:
+        if "config.json" not in archive.namelist() or archive.getinfo("config.json").file_size > CONFIG_LIMIT:
+            return {}
+        return parse_object(archive.read("config.json"), f"config.json in {path}")
 
 
 def save_assets(model: TaskModel, folder: str) -> None:

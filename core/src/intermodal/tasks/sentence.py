@@ -40,6 +40,7 @@ class SentenceEmbedding(TaskModel):
     """
 
     task = "sentence-similarity"
+    output_name = "sentence_embedding"
     sentences: SentenceSettings
 
     @property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from intermodal.checkpoints.base import TensorInfo
 from intermodal.errors import WeightError
@@ -47,6 +47,11 @@ class Plan:
     left_out: tuple[str, ...] = ()
     prefix: str = ""
     mismatched: Mapping[str, tuple[tuple[int, ...], tuple[int, ...]]] = field(default_factory=dict)
+
+    def untrained(self) -> Plan:
+        """The same variables, with nothing read into them."""
+        new = tuple(variable.name for variable in self.variables)
+        return replace(self, pieces={}, tied_copies={}, new=new)
 
 
 @dataclass

@@ -6,6 +6,8 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+_SHOWN = 8  # names of new variables in the text; the data has all
+
 
 @dataclass
 class LoadReport:
@@ -78,7 +80,8 @@ class LoadReport:
             f"stored in {self.storage}, computed in {self.compute}, {self.seconds:.1f} s",
         ]
         if self.new:
-            lines.append(f"NEW, not from the checkpoint and in need of training: {', '.join(self.new)}")
+            more = f" and {len(self.new) - _SHOWN} more" if len(self.new) > _SHOWN else ""
+            lines.append(f"NEW, not from the checkpoint and in need of training: {', '.join(self.new[:_SHOWN])}{more}")
         if self.left_out:
             lines.append(f"Not in the checkpoint, and not in the model: {', '.join(self.left_out)}")
         if self.ignored:

@@ -61,7 +61,11 @@ class FamilyTests(
             `general.architecture` too, where the family claims none of its own.
         gguf_variants: name → fields to change, each of which is tried as a GGUF file.
         gguf_architecture: transformers' class that a GGUF file holds; None is the family's first.
-        tokenizer: a folder with the files of a tokenizer of this family, tokenizer.json among them.
+        tokenizer: a folder with the files of a tokenizer of this family, tokenizer.json among them; or a function
+            `(folder) -> None` that writes them.
+        golden_ids: text → ids without special tokens, which another program gives for that tokenizer.
+        vocabularies: names of llama.cpp's vocabularies that the family's GGUF files hold, such as `"llama-bpe"`;
+            compared with the ids beside them where INTERMODAL_LLAMA_CPP names llama.cpp's source.
     """
 
     family: ClassVar[str]
@@ -73,7 +77,9 @@ class FamilyTests(
     gguf_metadata: ClassVar[Callable[[Any], dict[str, Any]] | None] = None
     gguf_variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {"tiny": {}}
     gguf_architecture: ClassVar[str | None] = None
-    tokenizer: ClassVar[str | Path | None] = None
+    tokenizer: ClassVar[str | Path | Callable[[Path], None] | None] = None
+    golden_ids: ClassVar[Mapping[str, list[int]]] = {}
+    vocabularies: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
     def inputs(cls, task: str) -> dict[str, np.ndarray]:

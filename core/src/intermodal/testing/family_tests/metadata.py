@@ -114,7 +114,11 @@ def _unresolved(subject: Subject) -> Iterator[str]:
         ("backbone", family.backbone, Backbone),
         ("weight_map", family.weight_map, None),
         *((f"dialects[{name!r}]", dotted, None) for name, dotted in family.dialects.items()),
-        *((f"task_classes[{task!r}]", dotted, TaskModel) for task, dotted in family.task_classes.items()),
+        *(
+            (f"task_classes[{task!r}]", dotted, TaskModel)
+            for task, dotted in family.task_classes.items()
+            if isinstance(dotted, str)
+        ),
     ]
     for attribute, dotted, base in named:
         try:

@@ -19,6 +19,7 @@ _VALUES: dict[str, Callable[[Subject], Iterable[str]]] = {
     "task": lambda subject: dict.fromkeys(subject.family.architectures.values()),
     "key": lambda subject: subject.tests.tiny,
     "prefix": lambda subject: subject.weight_map().prefixes,
+    "vocabulary": lambda subject: subject.tests.vocabularies,
     "gguf_variant": lambda subject: subject.tests.gguf_variants if "gguf" in subject.family.dialects else (),
 }
 
