@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from intermodal.kernels import torch_packed
 from intermodal.kernels.bundle import Bundle
 
 Cache = tuple[Tensor, Tensor]
@@ -32,7 +33,7 @@ def _cast(tensor: Tensor, like: Tensor) -> Tensor:
 
 
 def _product(x: Tensor, weight: Tensor) -> Tensor:
-    """`x @ weight.T`, a narrow weight widened to x's dtype a few rows at a time, so that it stays near the processor."""
+    """`x @ weight.T`, a narrow weight widened to x's dtype a few rows at a time, which stay in the caches."""
     if weight.dtype == x.dtype:
         return F.linear(x, weight)
     rows = max(1, WIDENED // weight.shape[1])
@@ -46,7 +47,8 @@ def linear(x: Tensor, w: Bundle) -> Tensor:
     if w.scale is None and w.bias is not None and w.weight.dtype == x.dtype:
         y = F.linear(x, w.weight, _cast(w.bias, x))
     else:
-        y = _product(x, w.weight)
+        packed = w.packed is not None and x.dtype == torch.float32 and not torch.is_grad_enabled()
+        y = torch_packed.product(x, w.packed) if packed else _product(x, w.weight)
         y = y if w.scale is None else y * _cast(w.scale[:, 0], x)
         y = y if w.bias is None else y + _cast(w.bias, x)
     if w.lora_a is not None:
