@@ -12,8 +12,6 @@ from intermodal.generation.samplers import read_sampler
 from intermodal.testing.reference import make_reference, save_reference
 from intermodal_llama3 import Llama3CausalLM
 
-pytestmark = pytest.mark.backend
-
 BROWN, EMOJI = "The quick brown", "emoji"
 
 # What KerasHub 0.32.0 on JAX gave for the folder below: `Llama3CausalLM.from_preset(folder)`, then
@@ -106,11 +104,13 @@ def preset(both):
     return model
 
 
+@pytest.mark.backend
 @pytest.mark.parametrize(("inputs", "arguments", "expected"), KERAS_HUB)
 def test_gives_what_keras_hub_gives(preset, inputs, arguments, expected):
     assert preset.generate(inputs, **arguments) == expected
 
 
+@pytest.mark.backend
 def test_ids_are_those_of_transformers(both, preset):
     import torch
 
@@ -138,6 +138,7 @@ def test_the_checkpoint_says_what_ends_a_text_and_the_sampler_how_tokens_are_cho
     assert model.generate(BROWN, max_length=16) == stopped
 
 
+@pytest.mark.backend
 def test_draws_as_keras_hub_does_until_it_is_told_otherwise(both):
     model = Llama3CausalLM.from_preset(both[0], progress=False)
     assert model.sampler == read_sampler({"class_name": "top_k", "config": {"k": 5, "temperature": 1.0}})
@@ -151,7 +152,8 @@ def test_draws_as_keras_hub_does_until_it_is_told_otherwise(both):
     assert len(first) > 1
 
 
-def test_a_seed_gives_the_same_texts_in_the_same_order(preset, both):
+@pytest.mark.backend
+def test_a_seed_gives_the_same_texts_in_the_same_order(both):
     model = Llama3CausalLM.from_preset(both[0], progress=False)
     texts = []
     for _ in range(2):

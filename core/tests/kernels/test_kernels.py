@@ -38,6 +38,15 @@ def test_linear(kind, shape):
     close(kernels.linear(x, bundle), reference.linear(x, bundle))
 
 
+@pytest.mark.parametrize("stored", ["float32", "bfloat16", "float16", "int8"])
+@pytest.mark.parametrize("shape", [(64, 96), (1100, 576), (33, 70)])
+def test_linear_of_one_row_at_sizes_that_are_computed_differently(shape, stored):
+    weight = tensor(*shape) if stored != "int8" else ops.clip(ops.round(tensor(*shape) * 40), -127, 127)
+    bundle = Bundle(ops.cast(weight, stored), None, ops.abs(tensor(shape[0], 1)) if stored == "int8" else None)
+    for x in (tensor(1, shape[1]), tensor(1, 1, shape[1])):
+        close(kernels.linear(x, bundle), reference.linear(x, bundle), 4e-6)
+
+
 @pytest.mark.parametrize("kind", ["plain", "stored in bfloat16", "int8"])
 def test_embedding(kind):
     bundle, ids = BUNDLES[kind](), ops.convert_to_tensor([[0, 5], [3, 3]], dtype="int32")
@@ -137,21 +146,53 @@ def test_heads_are_the_slow_axis():
     close(kernels.merge_heads(heads), x, 0)
 
 
-def test_append_writes_at_the_offset():
+def through_cache(module, pieces, valid, capacity, **options):
+    """Attention of pieces of (q, k, v) one after the other, through a cache of `module`."""
+    q, k, _ = pieces[0]
+    cache, offset, found = module.new_cache(q.shape[0], k.shape[1], capacity, q.shape[3], "float32"), 0, []
+    for q, k, v in pieces:
+        cache, keys, values = module.append(cache, k, v, offset)
+        mask = module.attention_mask(valid, q.shape[2], capacity, offset, **options)
+        found.append(module.attention(q, keys, values, mask, 0.3))
+        offset += q.shape[2]
+    return ops.concatenate(found, axis=2), cache
+
+
+@pytest.mark.parametrize("padded", [False, True])
+@pytest.mark.parametrize("window", [None, 1, 3, 30])
+def test_attention_through_a_cache_is_that_of_the_reference(window, padded):
+    pieces = [tuple(tensor(2, n, length, 8) for n in (6, 2, 2)) for length in (6, 1, 3, 1)]
+    valid = np.ones((2, 16), bool)
+    valid[1, :4] = False
+    valid = ops.convert_to_tensor(valid) if padded else None
+
+    def native(pieces, valid):
+        return through_cache(kernels, pieces, valid, 16, window=window)[0]
+
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
-        append = tf.function(kernels.append, jit_compile=True)
-    else:
-        append = kernels.append
-    cache = kernels.new_cache(1, 2, 6, 4, "float32")
-    k, v = tensor(1, 2, 2, 4), tensor(1, 2, 2, 4)
-    cache, keys, values = append(cache, k, v, 3)
-    close(cache[0][:, :, 3:5], k, 0)
-    close(cache[1][:, :, 3:5], v, 0)
-    close(keys[:, :, 3:5], k, 0)
-    close(values[:, :, 3:5], v, 0)
-    assert not ops.any(cache[0][:, :, :3])
+        native = tf.function(native, jit_compile=True)
+    got, expected = native(pieces, valid), through_cache(reference, pieces, valid, 16, window=window)[0]
+    rows = slice(4, None) if padded else slice(None)  # rows of padding see nothing and are not compared
+    close(got[:, :, rows], expected[:, :, rows], 3e-6)
+
+
+def test_a_cache_that_has_grown_goes_on_where_it_was():
+    first, second = (tuple(tensor(2, n, 2, 8) for n in (6, 2, 2)) for _ in range(2))
+
+    def native(first, second):
+        cache = through_cache(kernels, [first], None, 3)[1]
+        cache, keys, values = kernels.append(kernels.grow(cache, 7), second[1], second[2], 2)
+        return kernels.attention(second[0], keys, values, kernels.attention_mask(None, 2, 7, 2), 0.3), cache
+
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        native = tf.function(native, jit_compile=True)
+    got, cache = native(first, second)
+    assert kernels.capacity(cache) == 7
+    close(got, through_cache(reference, [first, second], None, 7)[0][:, :, 2:], 3e-6)
 
 
 def test_reference_attention_is_torch_attention():

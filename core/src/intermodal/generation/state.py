@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from intermodal import kernels
 from intermodal.generation.sampling import Controls, Mode, choose
 from intermodal.kernels.ops import ops
 from intermodal.layers.step import Step
@@ -42,7 +43,7 @@ class State(NamedTuple):
     @property
     def capacity(self) -> int:
         """C."""
-        return self.cache[0][0].shape[2]
+        return kernels.capacity(self.cache[0])
 
 
 def read(
@@ -82,10 +83,9 @@ def advance_by_one(model: Any, w: Any, state: State, uniform: Tensor, numbers: C
 def grow(state: State, capacity: int) -> State:
     """The same state with room for `capacity` tokens."""
     more = capacity - state.capacity
-    room = [(0, 0), (0, 0), (0, more), (0, 0)]
     cache = list(state.cache)
-    for layer, (keys, values) in enumerate(cache):  # one layer at a time, so that two whole caches never coexist
-        cache[layer] = (ops.pad(keys, room), ops.pad(values, room))
+    for layer, kept in enumerate(cache):  # one layer at a time, so that two whole caches never coexist
+        cache[layer] = kernels.grow(kept, capacity)
     valid = state.valid
     if valid is not None:
         valid = ops.logical_not(ops.pad(ops.logical_not(valid), [(0, 0), (0, more)]))

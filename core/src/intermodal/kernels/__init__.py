@@ -39,6 +39,8 @@ attention_mask = _native.attention_mask
 attention = _native.attention
 new_cache = _native.new_cache
 append = _native.append
+capacity = _native.capacity
+grow = _native.grow
 
 
 def length_of(ids: Any) -> Any:
@@ -53,9 +55,11 @@ __all__ = [
     "append",
     "attention",
     "attention_mask",
+    "capacity",
     "embedding",
     "gelu",
     "gelu_tanh",
+    "grow",
     "layer_norm",
     "length_of",
     "linear",

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
+from intermodal.kernels import reference
 from intermodal.kernels.bundle import Bundle
-from intermodal.kernels.reference import MASKED, Cache, Tensor, attention_mask, merge_heads, rotary_table, split_heads
+from intermodal.kernels.reference import MASKED, Cache, Tensor, merge_heads, rotary_table, split_heads
 
 __all__ = [
     "append",
     "attention",
     "attention_mask",
+    "capacity",
     "embedding",
     "gelu",
     "gelu_tanh",
+    "grow",
     "layer_norm",
     "linear",
     "merge_heads",
@@ -33,8 +36,19 @@ __all__ = [
 ]
 
 
+SMALL = 1 << 19
+"""Elements of a matrix below which XLA multiplies it with a vector on one thread of a CPU."""
+
+
 def _product(x: Tensor, weight: Tensor) -> Tensor:
     """`x @ weight.T` without writing the transpose down."""
+    outputs, inputs = weight.shape
+    if x.size == inputs and weight.size < SMALL and outputs % 2 == 0 and jax.default_backend() == "cpu":
+        # Two halves are a batch, and XLA computes the parts of a batch side by side.
+        halves = weight.astype(x.dtype).reshape(2, outputs // 2, inputs)
+        pair = jnp.broadcast_to(x.reshape(1, 1, inputs), (2, 1, inputs))
+        y = lax.dot_general(halves, pair, (((2,), (2,)), ((0,), (0,))))
+        return y.reshape(*x.shape[:-1], outputs)
     return lax.dot_general(x, weight.astype(x.dtype), (((x.ndim - 1,), (1,)), ((), ())))
 
 
@@ -110,26 +124,80 @@ def rotate(x: Tensor, table: tuple[Tensor, Tensor]) -> Tensor:
     return jnp.concatenate([a * cos - b * sin, b * cos + a * sin], axis=-1)
 
 
+class Reach(NamedTuple):
+    """The mask of a window over a cache, and the keys that it reaches: `seen` (B or 1, 1, T, keys) from key `start`."""
+
+    seen: Tensor
+    start: Tensor
+
+
+def attention_mask(
+    valid: Tensor | None, queries: int, keys: int, offset: Any = 0, *, causal: bool = True, window: int | None = None
+) -> Tensor | Reach | None:
+    """As `reference.attention_mask`; where a causal window reaches part of the keys only, a `Reach`."""
+    reached = None if window is None else window + queries - 1
+    if not causal or reached is None or reached >= keys:
+        return reference.attention_mask(valid, queries, keys, offset, causal=causal, window=window)
+    start = jnp.clip(offset + queries - reached, 0, keys - reached)
+    if valid is not None:
+        valid = lax.dynamic_slice_in_dim(valid, start, reached, axis=1)
+    seen = reference.attention_mask(valid, queries, reached, offset - start, window=window)
+    return Reach(seen, start)
+
+
 def attention(q: Tensor, k: Tensor, v: Tensor, mask: Any, scale: float) -> Tensor:
-    """As `reference.attention`."""
+    """As `reference.attention`; keys and values as given, or as `append` returns them."""
     batch, heads, length, width = q.shape
-    groups = k.shape[1]
-    q = q.reshape(batch, groups, heads // groups, length, width)
-    scores = jnp.einsum("bkgtd,bksd->bkgts", q, k, preferred_element_type=jnp.float32) * scale
+    cached = k.ndim == 3
+    groups = k.shape[0] // batch if cached else k.shape[1]
+    if isinstance(mask, Reach):
+        reached = mask.seen.shape[-1]
+        k = lax.dynamic_slice_in_dim(k, mask.start, reached, axis=2)
+        v = lax.dynamic_slice_in_dim(v, mask.start, reached, axis=v.ndim - 2)
+        mask = mask.seen
+    shared = (batch, groups, heads // groups, length)
+    if cached:
+        q = q.reshape(batch * groups, heads // groups * length, width)
+        scores = jnp.einsum("ntd,nds->nts", q, k, preferred_element_type=jnp.float32).reshape(*shared, -1)
+    else:
+        q = q.reshape(*shared, width)
+        scores = jnp.einsum("bkgtd,bksd->bkgts", q, k, preferred_element_type=jnp.float32)
+    scores = scores * scale
     if mask is not None:
         scores = jnp.where(mask[:, :, None], scores, MASKED)
     weights = jax.nn.softmax(scores, axis=-1).astype(v.dtype)
-    return jnp.einsum("bkgts,bksd->bkgtd", weights, v).reshape(batch, heads, length, width)
+    if cached:
+        y = jnp.einsum("nts,nsd->ntd", weights.reshape(batch * groups, heads // groups * length, -1), v)
+    else:
+        y = jnp.einsum("bkgts,bksd->bkgtd", weights, v)
+    return y.reshape(batch, heads, length, width)
 
 
 def new_cache(batch: int, heads: int, capacity: int, width: int, dtype: str) -> Cache:
-    """As `reference.new_cache`."""
-    shape = (batch, heads, capacity, width)
-    return jnp.zeros(shape, dtype), jnp.zeros(shape, dtype)
+    """An empty cache of one layer: keys (B·K, D, capacity), values (B·K, capacity, D).
+
+    That is how products over a whole cache read it. In any other shape XLA copies it at every step: it puts the
+    reshape or transpose that it needs into the update, which then is no longer done in place.
+    """
+    return jnp.zeros((batch * heads, width, capacity), dtype), jnp.zeros((batch * heads, capacity, width), dtype)
 
 
 def append(cache: Cache, k: Tensor, v: Tensor, offset: Any) -> tuple[Cache, Tensor, Tensor]:
-    """As `reference.append`; in place where the cache is donated or carried by a loop."""
-    at = (0, 0, offset, 0)
-    cache = lax.dynamic_update_slice(cache[0], k, at), lax.dynamic_update_slice(cache[1], v, at)
+    """As `reference.append`, for a cache as `new_cache` makes it; in place where it is donated or carried by a loop."""
+    batch, heads, length, width = k.shape
+    k = jnp.swapaxes(k, 2, 3).reshape(batch * heads, width, length)
+    v = v.reshape(batch * heads, length, width)
+    cache = lax.dynamic_update_slice(cache[0], k, (0, 0, offset)), lax.dynamic_update_slice(cache[1], v, (0, offset, 0))
     return cache, *cache
+
+
+def capacity(cache: Cache) -> int:
+    """As `reference.capacity`."""
+    return cache[1].shape[1]
+
+
+def grow(cache: Cache, capacity: int) -> Cache:
+    """As `reference.grow`."""
+    keys, values = cache
+    more = capacity - values.shape[1]
+    return jnp.pad(keys, [(0, 0), (0, 0), (0, more)]), jnp.pad(values, [(0, 0), (0, more), (0, 0)])

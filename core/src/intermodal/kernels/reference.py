@@ -177,3 +177,14 @@ def append(cache: Cache, k: Tensor, v: Tensor, offset: Any) -> tuple[Cache, Tens
     at = (0, 0, offset, 0)
     cache = ops.slice_update(cache[0], at, k), ops.slice_update(cache[1], at, v)
     return cache, *cache
+
+
+def capacity(cache: Cache) -> int:
+    """How many tokens a cache has room for."""
+    return cache[0].shape[2]
+
+
+def grow(cache: Cache, capacity: int) -> Cache:
+    """The same cache with room for `capacity` tokens."""
+    room = [(0, 0), (0, 0), (0, capacity - cache[0].shape[2]), (0, 0)]
+    return ops.pad(cache[0], room), ops.pad(cache[1], room)

@@ -10,6 +10,8 @@ from torch import Tensor
 
 from intermodal.kernels import torch_packed
 from intermodal.kernels.bundle import Bundle
+from intermodal.kernels.reference import capacity as capacity
+from intermodal.kernels.reference import grow as grow
 
 Cache = tuple[Tensor, Tensor]
 

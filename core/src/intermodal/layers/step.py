@@ -45,7 +45,7 @@ class Step:
 
     def mask(self, *, causal: bool = True, window: int | None = None) -> Any:
         """The attention mask for this pass, to be given to `attend`; layers of one kind share one."""
-        keys = self.cache[0][0].shape[2] if self.cache else self.length
+        keys = kernels.capacity(self.cache[0]) if self.cache else self.length
         return kernels.attention_mask(self.valid, self.length, keys, self.offset, causal=causal, window=window)
 
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, *, mask: Any, scale: float) -> Tensor:
