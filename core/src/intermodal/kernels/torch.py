@@ -49,8 +49,10 @@ def linear(x: Tensor, w: Bundle) -> Tensor:
     if w.scale is None and w.bias is not None and w.weight.dtype == x.dtype:
         y = F.linear(x, w.weight, _cast(w.bias, x))
     else:
-        packed = w.packed is not None and x.dtype == torch.float32 and not torch.is_grad_enabled()
-        y = torch_packed.product(x, w.packed) if packed else _product(x, w.weight)
+        if w.packed is not None and x.dtype == torch.float32 and not torch.is_grad_enabled():
+            y = torch_packed.product(x, w.packed)
+        else:
+            y = _product(x, w.weight)
         y = y if w.scale is None else y * _cast(w.scale[:, 0], x)
         y = y if w.bias is None else y + _cast(w.bias, x)
     if w.lora_a is not None:
