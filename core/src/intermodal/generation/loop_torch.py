@@ -1,7 +1,6 @@
 """The loop in PyTorch: eager, in inference mode, with Python integers for offsets and a cache written in place.
 
-Weights that are stored narrower than they are computed in are widened at each use: a widened copy of the model would
-be faster and need up to three times the memory.
+Weights that are stored narrower than they are computed in are widened at each use, unless `model.repack()` packed them.
 """
 
 from __future__ import annotations
