@@ -41,6 +41,7 @@ def weight_map(config, task):
     return WeightMap([*linear("body", config.pixels, 3), *head(linear("top", 3, config.num_labels))])
 
 class ToyBackbone(Backbone):
+    reads = ("pixel_values",)
     def step(self, inputs):
         return Step(None, None, inputs=inputs)
     def tables(self):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from intermodal import kernels
 from intermodal.kernels.ops import ops
@@ -27,7 +27,12 @@ class Backbone(Parameters):
         weight_map: what variables there are.
         supply: where their values come from.
         policy: how they are stored and computed in.
+
+    Attributes:
+        reads: names of all inputs that have an effect; a call with any other is refused.
     """
+
+    reads: ClassVar[tuple[str, ...]] = ("input_ids", "attention_mask", "position_ids")
 
     def __init__(
         self, config: Any, weight_map: WeightMap, supply: Supply, policy: StoragePolicy, **options: Any
@@ -56,10 +61,11 @@ class Backbone(Parameters):
         """Refuse what would be computed wrong in silence. Only what is in the host's memory can be looked at.
 
         Raises:
-            InputError: an index is beyond its table; or what else the family checks.
+            InputError: an input has no effect, or an index is beyond its table; or what else the family checks.
         """
-        from intermodal.tasks.inputs import check_indices
+        from intermodal.tasks.inputs import check_indices, check_names
 
+        check_names(inputs, self.reads)
         check_indices(inputs, self.tables())
 
     @property

@@ -2,12 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
 
 from intermodal.errors import InputError
+
+
+_UNREAD = frozenset({"token_type_ids"})
+"""Inputs that tokenizers give whatever the model; models without types pass them over, in transformers too."""
+
+_OTHER_NAMES = {"padding_mask": "attention_mask", "token_ids": "input_ids", "segment_ids": "token_type_ids"}
+"""KerasHub's names."""
+
+
+def check_names(inputs: Mapping[str, Any], reads: Collection[str]) -> None:
+    """Refuse inputs that nothing reads: a mask under another name would be passed over without a word.
+
+    Raises:
+        InputError: names the input, and the inputs that there are.
+    """
+    for name in inputs:
+        if name not in reads and name not in _UNREAD:
+            instead = _OTHER_NAMES.get(name)
+            hint = f" It is called {instead} here." if instead in reads else " Leave it out."
+            raise InputError(f"{name} is no input of this model, which reads {', '.join(reads)}.{hint}")
 
 
 def check_indices(inputs: Mapping[str, Any], tables: Mapping[str, int]) -> None:

@@ -24,6 +24,7 @@ class BertBackbone(Backbone):
     """Hidden states of BERT, and the pooled first token where the checkpoint has a pooler."""
 
     config: BertConfig
+    reads = (*Backbone.reads, "token_type_ids")
 
     def forward(self, w: Tree, step: Step) -> dict[str, Tensor]:
         """See `Backbone.forward`.

@@ -27,6 +27,7 @@ class GemmaImageBackbone(Backbone):
     """
 
     config: GemmaConfig
+    reads = (*Backbone.reads, "pixel_values", "token_type_ids")
 
     def __init__(self, config: Any, weight_map: Any, supply: Any, policy: Any, **options: Any) -> None:
         refuse_float16(policy.compute_dtype)

@@ -64,6 +64,17 @@ class ModelTests:
         wrong = differences(got, Case(expected.inputs, {"logits": expected.outputs["logits"]}), 1e-4)
         assert not wrong, f"step by step through the cache, {case} inputs: {'; '.join(wrong)}"
 
+    def test_inputs_that_nothing_reads_are_refused(self, subject: Subject) -> None:
+        """A mask under another name would be passed over without a word."""
+        from intermodal.errors import InputError
+
+        model = subject.load(subject.reference())
+        inputs = subject.tests.inputs(subject.task())
+        unread = {name: np.zeros_like(inputs["input_ids"]) for name in ("padding_mask", "attention_maks")}
+        for name, values in unread.items():
+            with pytest.raises(InputError, match=f"{name} is no input of this model"):
+                model({**inputs, name: values})
+
     @pytest.mark.backend
     @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
     def test_keras_file(self, dtype: str, subject: Subject, tmp_path: Path) -> None:
