@@ -13,7 +13,9 @@ from .conftest import TEXTS, assert_same, decoder, encoder
 
 @pytest.fixture(scope="module")
 def classifiers(tmp_path_factory, both):
-    return both("text-classification", encoder(tmp_path_factory.mktemp("three"), "SequenceClassification", num_labels=3))
+    return both(
+        "text-classification", encoder(tmp_path_factory.mktemp("three"), "SequenceClassification", num_labels=3)
+    )
 
 
 @pytest.fixture(scope="module")

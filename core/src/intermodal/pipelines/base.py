@@ -154,9 +154,7 @@ class Pipeline:
         if isinstance(inputs, str | Mapping):
             return True
         if not hasattr(inputs, "__iter__") and not hasattr(inputs, "__getitem__"):
-            raise InputError(
-                f"{self.task} takes a text, a list of them or an iterable; got a {type(inputs).__name__}."
-            )
+            raise InputError(f"{self.task} takes a text, a list of them or an iterable; got a {type(inputs).__name__}.")
         return False
 
     def read_options(self, given: Mapping[str, Any]) -> Any:

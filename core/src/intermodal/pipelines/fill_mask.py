@@ -59,7 +59,9 @@ class FillMaskPipeline(Pipeline):
         )
         places = [index for index, token in enumerate(encoded["input_ids"]) if token == mask]
         if not places:
-            raise InputError(f"There is no {self.tokenizer.mask_token} in {item[:100]!r}: put it where a word is wanted.")
+            raise InputError(
+                f"There is no {self.tokenizer.mask_token} in {item[:100]!r}: put it where a word is wanted."
+            )
         yield self.row(encoded, about=places)
 
     def finish(self, parts: Sequence[tuple[Row, Any]], options: Options) -> Any:
