@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
 import json
+import math
+import shutil
+import statistics
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 from common import BACKENDS, arguments, checkpoint, in_process, median_of, peak_bytes, read_seconds, show, weight_bytes
@@ -12,9 +18,145 @@ from common import BACKENDS, arguments, checkpoint, in_process, median_of, peak_
 IDS = np.arange(3, 35, dtype="int32")[None]
 
 
-def measure(way: str, folder: Path) -> dict[str, float]:
-    """Load once in this process; imports are done before the clock starts."""
-    load, forward = {"intermodal": _intermodal, "transformers": _transformers, "keras-hub": _keras_hub}[way]()
+class Way(NamedTuple):
+    """One row.
+
+    Attributes:
+        what: whose loader. `backend`: of Keras.
+        layout: `"aligned"`: as intermodal writes it, tensors at multiples of 64 bytes; `"published"`: as most files
+            on the Hub are, at other addresses, which JAX and TensorFlow cannot use in place.
+        dtype: asked of the loader.
+    """
+
+    what: str
+    backend: str
+    layout: str = "aligned"
+    dtype: str = "auto"
+
+    @property
+    def name(self) -> str:
+        """As it is written on the command line."""
+        return ":".join(self)
+
+    @classmethod
+    def of(cls, name: str) -> Way:
+        """The way that a command line names."""
+        return cls(*name.split(":"))
+
+
+WAYS = (
+    *(Way("intermodal", backend, layout) for backend in BACKENDS for layout in ("aligned", "published")),
+    *(Way("intermodal", backend, "published", "bfloat16") for backend in BACKENDS),
+    Way("transformers", "torch"),
+    Way("keras-hub", "jax"),
+    Way("keras-hub", "torch"),
+)
+
+
+def run(ways: Sequence[Way] = WAYS, *, cache: Path, dtype: str = "float32", runs: int = 5) -> list[dict[str, Any]]:
+    """Load the demo model each way, in processes of their own; ways whose packages are not installed are left out.
+
+    Args:
+        ways: what to measure.
+        cache: folder for the checkpoints, which are written once.
+        dtype: what they are stored in.
+        runs: how often, in turn; the median counts.
+
+    Returns:
+        A row for each way: `load` and `first` (with a 32-token forward) in seconds, `again`: a second load in the
+        same process, `read`: one `read()` of the same bytes, `memory` and `memory_first`: peaks above the process
+        before, `bytes`: of the files.
+    """
+    folders = {"aligned": checkpoint(cache, dtype)}
+    folders["published"] = published(folders["aligned"])
+    return rows_of(ways, folders, runs)
+
+
+def run_growth(backends: Sequence[str], *, cache: Path, sizes: Sequence[float]) -> list[dict[str, Any]]:
+    """Load models of some sizes in GB, of zeros, once each and both ways; the files are sparse, and removed at once."""
+    rows = []
+    for size in sizes:
+        folder = zeros(cache / f"zeros-{size}", int(size * 1e9))
+        try:
+            folders = {"aligned": folder, "published": published(folder)}
+            ways = [Way("intermodal", backend, layout) for backend in backends for layout in folders]
+            rows += rows_of(ways, folders, 1)
+        finally:
+            for made in cache.glob(f"zeros-{size}*"):
+                shutil.rmtree(made)
+    return rows
+
+
+def rows_of(ways: Sequence[Way], folders: dict[str, Path], runs: int) -> list[dict[str, Any]]:
+    """Measure each way on the folder of its layout."""
+    keys: list[tuple[str, str | None]] = [(way.name, way.backend) for way in ways]
+
+    def measured(name: str, backend: str | None) -> dict[str, Any] | None:
+        return in_process(__file__, name, "--folder", str(folders[Way.of(name).layout]), backend=backend)
+
+    figures = median_of(runs, keys, measured)
+    size = weight_bytes(folders["aligned"])
+    pairs = zip(ways, keys, strict=True)
+    return [{**way._asdict(), "bytes": size, **figures[key]} for way, key in pairs if key in figures]
+
+
+def published(folder: Path) -> Path:
+    """The same checkpoint with tensors at 8 modulo 64, where headers of other writers leave them."""
+    target = folder.with_name(f"{folder.name}-published")
+    if target.exists():
+        return target
+    beside = folder.with_name(f".{target.name}")
+    shutil.copytree(folder, beside, ignore=shutil.ignore_patterns("*.safetensors"))
+    with open(folder / "model.safetensors", "rb") as old, open(beside / "model.safetensors", "wb") as new:
+        header = old.read(int.from_bytes(old.read(8), "little")).rstrip()
+        data, end = old.tell(), old.seek(0, 2)
+        header += b" " * (-len(header) % 64)
+        new.write(len(header).to_bytes(8, "little") + header)
+        start = new.tell()
+        old.seek(data)
+        while chunk := old.read(1 << 24):
+            if chunk.strip(b"\0"):
+                new.write(chunk)
+            else:
+                new.seek(len(chunk), 1)  # a hole stays a hole
+        new.truncate(start + end - data)
+    beside.rename(target)
+    return target
+
+
+def zeros(folder: Path, nbytes: int) -> Path:
+    """A Llama checkpoint of about `nbytes` of zeros, in a sparse file that takes no room."""
+    from intermodal.checkpoints.layout import TensorSpec, header_bytes
+
+    hidden, vocabulary = 2048, 8192
+    shapes = {
+        "input_layernorm": (hidden,),
+        "post_attention_layernorm": (hidden,),
+        **{f"self_attn.{name}_proj": (hidden, hidden) for name in "qkvo"},
+        **{f"mlp.{name}_proj": (4 * hidden, hidden) for name in ("gate", "up")},
+        "mlp.down_proj": (hidden, 4 * hidden),
+    }
+    a_layer = 4 * sum(map(math.prod, shapes.values()))
+    layers = max(1, round((nbytes - 4 * vocabulary * hidden) / a_layer))
+    named = {"model.embed_tokens": (vocabulary, hidden), "model.norm": (hidden,)}
+    named |= {f"model.layers.{n}.{name}": shape for n in range(layers) for name, shape in shapes.items()}
+    specs = [TensorSpec(f"{name}.weight", "float32", shape) for name, shape in named.items()]
+    config = {"model_type": "llama", "architectures": ["LlamaForCausalLM"], "tie_word_embeddings": True}
+    config |= {"hidden_size": hidden, "intermediate_size": 4 * hidden, "vocab_size": vocabulary}
+    config |= {"num_hidden_layers": layers, "num_attention_heads": 16, "num_key_value_heads": 16}
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text(json.dumps(config))
+    with open(folder / "model.safetensors", "wb") as file:
+        header = header_bytes(specs, {"format": "pt"})
+        file.write(header)
+        file.truncate(len(header) + sum(spec.nbytes for spec in specs))
+    return folder
+
+
+def measure(way: Way, folder: Path) -> dict[str, float]:
+    """Load in this process; imports are done before the clock starts."""
+    loaders = {"intermodal": _intermodal, "transformers": _transformers, "keras-hub": _keras_hub}
+    load, forward = loaders[way.what](way.dtype)
     before = peak_bytes()
     started = time.perf_counter()
     model = load(folder)
@@ -24,16 +166,25 @@ def measure(way: str, folder: Path) -> dict[str, float]:
     done = time.perf_counter()
     memory_first = peak_bytes() - before
     del model
+    begun = time.perf_counter()
+    model = load(folder)
+    again = time.perf_counter() - begun
+    begun = time.perf_counter()
+    forward(model)
+    again_first = again + time.perf_counter() - begun
+    del model
     return {
-        "read": min(read_seconds(folder) for _ in range(3)),  # last, because its buffer would hide the peaks
+        "read": statistics.median(read_seconds(folder) for _ in range(3)),  # last: its buffer would hide the peaks
         "load": loaded - started,
         "first": done - started,
+        "again": again,
+        "again_first": again_first,
         "memory": peak - before,
         "memory_first": memory_first,
     }
 
 
-def _intermodal():
+def _intermodal(dtype: str) -> tuple[Any, Any]:
     import intermodal
     import intermodal.examination
     import intermodal.tasks.causal_lm
@@ -44,7 +195,7 @@ def _intermodal():
     ops = keras.ops
 
     def load(folder):
-        model = intermodal.load(folder, progress=False)
+        model = intermodal.load(folder, dtype=dtype, progress=False)
         for variable in model.variables:  # asynchronous backends: wait for the last byte
             getattr(variable.value, "block_until_ready", lambda: None)()
         return model
@@ -52,7 +203,7 @@ def _intermodal():
     return load, lambda model: np.asarray(ops.convert_to_numpy(model.predict_on_batch({"input_ids": IDS})))
 
 
-def _transformers():
+def _transformers(dtype: str) -> tuple[Any, Any]:
     import torch
     import transformers
     from transformers import LlamaForCausalLM
@@ -61,7 +212,8 @@ def _transformers():
     transformers.logging.disable_progress_bar()
 
     def load(folder):
-        return LlamaForCausalLM.from_pretrained(folder, dtype="auto")
+        transformers.AutoTokenizer.from_pretrained(folder)  # ours comes with it
+        return LlamaForCausalLM.from_pretrained(folder, dtype=dtype)
 
     def forward(model):
         with torch.no_grad():
@@ -70,7 +222,7 @@ def _transformers():
     return load, forward
 
 
-def _keras_hub():
+def _keras_hub(dtype: str) -> tuple[Any, Any]:
     import keras_hub
 
     def load(folder):
@@ -82,34 +234,47 @@ def _keras_hub():
     return load, forward
 
 
-def main() -> None:
-    args = arguments(__doc__).parse_args()
-    if args.way:
-        print(json.dumps(measure(args.way, args.folder)))
-        return
-    folder = checkpoint(args.cache, args.dtype)
-    size = weight_bytes(folder)
-    ways = [("intermodal", name) for name in BACKENDS]
-    ways += [("transformers", "torch"), ("keras-hub", "jax"), ("keras-hub", "torch")]
-    figures = median_of(
-        args.runs,
-        ways,
-        lambda way, backend: in_process(__file__, way, "--folder", str(folder), backend=backend),
-    )
-    rows = [
+def table(rows: list[dict[str, Any]]) -> list[dict[str, str]]:
+    """Rows as they are printed."""
+    return [
         {
-            "what": way,
-            "backend": backend or "",
-            "load s": f"{figure['load']:.2f}",
-            "× read": f"{figure['load'] / figure['read']:.2f}",
-            "with first forward × read": f"{figure['first'] / figure['read']:.2f}",
-            "memory × checkpoint": f"{figure['memory'] / size:.2f}",
-            "after forward": f"{figure['memory_first'] / size:.2f}",
+            "what": row["what"],
+            "backend": row["backend"],
+            "layout": row["layout"],
+            "dtype": row["dtype"],
+            "MB": f"{row['bytes'] / 1e6:.0f}",
+            "load s": f"{row['load']:.2f}",
+            "× read": f"{row['load'] / row['read']:.2f}",
+            "again × read": f"{row['again'] / row['read']:.2f}",
+            "again, with forward, s": f"{row['again_first']:.2f}",
+            "memory × checkpoint": f"{row['memory'] / row['bytes']:.2f}",
+            "after forward": f"{row['memory_first'] / row['bytes']:.2f}",
+            "more, MB": f"{(row['memory'] - row['bytes']) / 1e6:.0f}",
         }
-        for (way, backend), figure in figures.items()
+        for row in rows
     ]
-    title = f"Loading {size / 1e6:.0f} MB ({args.dtype}), median of {args.runs}"
-    show(title, rows, args.json, [{"what": w, "backend": b, **f} for (w, b), f in figures.items()])
+
+
+def main() -> None:
+    parser = arguments(__doc__ or "")
+    parser.add_argument("--ways", nargs="+", type=Way.of, default=list(WAYS), help="what:backend[:layout[:dtype]]")
+    parser.add_argument("--growth", nargs="+", type=float, metavar="GB", help="instead: models of these sizes")
+    args: argparse.Namespace = parser.parse_args()
+    if args.way:
+        print(json.dumps(measure(Way.of(args.way), args.folder)))
+        return
+    args.cache.mkdir(parents=True, exist_ok=True)
+    if args.growth:
+        backends = list(dict.fromkeys(way.backend for way in args.ways))
+        rows = run_growth(backends, cache=args.cache, sizes=args.growth)
+    else:
+        rows = run(args.ways, cache=args.cache, dtype=args.dtype, runs=args.runs)
+    show(
+        f"Loading, median of {args.runs}" if not args.growth else "Loading models that grow",
+        table(rows),
+        args.json,
+        rows,
+    )
 
 
 if __name__ == "__main__":

@@ -25,10 +25,12 @@ if TYPE_CHECKING:
         fields,
         inverse_frequencies,
         rope_from_hf,
+        rope_parameters_to_hf,
         rope_to_hf,
     )
     from intermodal.config.accounting import ABSENT, Account, Problem, Rule, one_of, refusal
     from intermodal.config.gguf import GGUF_INERT, GGUF_RULES, GgufKeys, decoder_fields
+    from intermodal.dtypes import numpy_dtype
     from intermodal.errors import CheckpointError, InputError, TokenizerError
     from intermodal.layers.backbone import Backbone
     from intermodal.layers.parameters import Tree
@@ -69,10 +71,12 @@ _HOMES = {
         "RopeParameters",
         "inverse_frequencies",
         "rope_from_hf",
+        "rope_parameters_to_hf",
         "rope_to_hf",
     ),
     "intermodal.config.accounting": ("ABSENT", "Account", "Problem", "Rule", "one_of", "refusal"),
     "intermodal.config.gguf": ("GGUF_INERT", "GGUF_RULES", "GgufKeys", "decoder_fields"),
+    "intermodal.dtypes": ("numpy_dtype",),
     "intermodal.errors": ("CheckpointError", "InputError", "TokenizerError"),
     "intermodal.layers.backbone": ("Backbone",),
     "intermodal.layers.parameters": ("Tree",),
@@ -166,11 +170,13 @@ __all__ = [
     "kernels",
     "linear",
     "norm",
+    "numpy_dtype",
     "one_of",
     "refusal",
     "renamed",
     "repeat",
     "rope_from_hf",
+    "rope_parameters_to_hf",
     "rope_to_hf",
     "split",
 ]

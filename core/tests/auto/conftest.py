@@ -40,7 +40,10 @@ def decoder(folder: Path, **fields) -> Path:
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     backend.train_from_iterator(["the cat sat"], trainers.BpeTrainer(vocab_size=300, initial_alphabet=alphabet))
     backend.add_special_tokens([AddedToken(name, normalized=False) for name in ("<s>", "</s>")])
-    make_reference("LlamaForCausalLM", {**SMALL, "eos_token_id": 1, **fields}).save_pretrained(folder)
+    # Ids beyond the tokenizer's are chosen by transformers, and never by us.
+    make_reference("LlamaForCausalLM", {**SMALL, "vocab_size": backend.get_vocab_size(), **fields}).save_pretrained(
+        folder
+    )
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=backend, bos_token="<s>", eos_token="</s>", pad_token="</s>", padding_side="left"
     )

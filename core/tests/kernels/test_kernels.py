@@ -39,7 +39,7 @@ def test_linear(kind, shape):
 
 
 @pytest.mark.parametrize("stored", ["float32", "bfloat16", "float16", "int8"])
-@pytest.mark.parametrize("shape", [(64, 96), (1100, 576), (33, 70)])
+@pytest.mark.parametrize("shape", [(64, 128), (1100, 576), (33, 70), (40, 3072)])
 def test_linear_of_one_row_at_sizes_that_are_computed_differently(shape, stored):
     weight = tensor(*shape) if stored != "int8" else ops.clip(ops.round(tensor(*shape) * 40), -127, 127)
     bundle = Bundle(ops.cast(weight, stored), None, ops.abs(tensor(shape[0], 1)) if stored == "int8" else None)

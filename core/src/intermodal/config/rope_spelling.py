@@ -64,6 +64,9 @@ class _TopLevel:
     theta_key: str = "rope_theta"
 
 
+_CONTEXT = "original_max_position_embeddings"
+
+
 def rope_from_hf(
     account: Account,
     *,
@@ -120,10 +123,14 @@ def rope_from_hf(
                 text = f"expected parameters for {', '.join(kinds)}; {', '.join(unknown or wrong)} differ"
                 account.refuse(key, value, text)
                 continue
+            for kind, item in value.items():
+                _check_context(account, f"{key}.{kind}", item or {}, given)
             found[key] = {kind: _read(account, f"{key}.{kind}", value.get(kind) or {}, tops[kind]) for kind in kinds}
         elif own_theta and key == "rope_parameters" and value:
             account.refuse(key, value, f"expected parameters for each of {', '.join(kinds)}, which differ")
         else:
+            if own_theta:
+                _check_context(account, key, value, given)
             found[key] = {
                 kind: _read(account, key, {} if kind in (own_theta or {}) else value, tops[kind]) for kind in kinds
             }
@@ -135,6 +142,13 @@ def rope_from_hf(
         account.refuse("rope_scaling", spelled["rope_scaling"], "contradicts rope_parameters; drop one of the two")
         return {}
     return next(iter(found.values()))
+
+
+def _check_context(account: Account, where: str, value: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+    """Refuse an original context that stands beside parameters of a layer kind: transformers does not look there."""
+    kind = value.get("rope_type", value.get("type"))
+    if kind in ("llama3", "yarn") and _CONTEXT in given and _CONTEXT not in value:
+        account.refuse(_CONTEXT, given[_CONTEXT], f"transformers does not read it there; put it into {where}")
 
 
 def rope_parameters_to_hf(rope: RopeParameters) -> dict[str, Any]:

@@ -59,7 +59,7 @@ def padded_length(rows: list[list[int]], padding: Any, limit: int | None, multip
     if padding == "max_length":
         if limit is None:
             return None
-        length = max(length, limit)
+        length = limit  # rows that are longer stay as they are
     return -(-length // multiple) * multiple if multiple else length
 
 

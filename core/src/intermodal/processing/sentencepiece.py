@@ -40,11 +40,18 @@ def build_sentencepiece(data: bytes, config: Mapping[str, Any], origin: str) -> 
     if not 0 <= model.unk_id < len(texts) or max(model.bos_id, model.eos_id, model.pad_id) >= len(texts):
         raise TokenizerError(f"{origin} has special ids outside its {len(texts)} pieces.")
     prefix = model.add_dummy_prefix if config.get("add_prefix_space") is None else bool(config["add_prefix_space"])
+    # A space that is written out is in no text that SentencePiece matches, for it has replaced them all.
+    defined = [piece for piece in model.pieces if piece.kind == spm.USER_DEFINED and " " not in piece.text]
+    if prefix and any(SPACE in piece.text for piece in defined):
+        raise TokenizerError(
+            f"{origin} has user-defined pieces with spaces, and puts a space before texts: only a tokenizer.json can "
+            "say both. Save one with transformers: AutoTokenizer.from_pretrained(…).save_pretrained(folder)."
+        )
     with guarded(origin):
         backend = _backend(model)
         _set_normalizer(backend, model, prefix, legacy=bool(config.get("legacy", False)))
         _set_decoder(backend, model, prefix)
-        backend.add_tokens([_added(piece) for piece in model.pieces if piece.kind == spm.USER_DEFINED])
+        backend.add_tokens([_added(piece) for piece in defined])
         backend.add_special_tokens([_added(piece) for piece in model.pieces if piece.kind == spm.CONTROL])
     ids = {"unk": model.unk_id, "bos": model.bos_id, "eos": model.eos_id, "pad": model.pad_id}
     return backend, {f"{role}_token": texts[index] for role, index in ids.items() if index >= 0}
@@ -114,4 +121,5 @@ def _set_decoder(backend: Tokenizer, model: spm.SentencePieceModel, prefix: bool
 def _added(piece: spm.Piece) -> AddedToken:
     from tokenizers import AddedToken
 
-    return AddedToken(piece.text, normalized=False, special=piece.kind == spm.CONTROL)
+    # Runs of spaces, as Gemma's vocabularies have, are there only once the text is normalised.
+    return AddedToken(piece.text, normalized=SPACE in piece.text, special=piece.kind == spm.CONTROL)

@@ -34,6 +34,7 @@ class TaskModel(keras.Model):
     same shape (1 for text, 0 for padding), `position_ids`, and whatever else the family's backbone reads.
 
     Attributes:
+        main_input: what a single positional argument is, and what has to be given.
         output_name: what its result is called where that is one tensor.
         family: who it belongs to. `config`: the family's typed config. `weight_map`: its weights, by name.
         backbone, head: the layers that own the variables. `head` is None where the task has none of its own.
@@ -43,6 +44,7 @@ class TaskModel(keras.Model):
     """
 
     task: str
+    main_input: ClassVar[str] = "input_ids"
     output_name: ClassVar[str] = "logits"
 
     def __init__(
@@ -91,22 +93,24 @@ class TaskModel(keras.Model):
             inputs = check_keywords({name: keywords.pop(name) for name in list(keywords) if name != "training"})
             return named_outputs(self(inputs, **keywords), self.output_name)
         names = [name for name in keywords if name not in ("training", "mask")]
-        if not isinstance(inputs, dict):
-            inputs = {"input_ids": inputs, **{name: keywords.pop(name) for name in names}}
-        if "input_ids" not in inputs:
-            raise ValueError(f"{type(self).__name__} needs input_ids, of shape (batch, sequence); got {sorted(inputs)}")
+        if isinstance(inputs, dict):
+            inputs = dict(inputs)  # Keras knows no subclasses of dict, which tokenizers return
+        else:
+            inputs = {self.main_input: inputs, **{name: keywords.pop(name) for name in names}}
+        if self.main_input not in inputs:
+            raise ValueError(f"{type(self).__name__} needs {self.main_input}; got {sorted(inputs)}")
         check_indices(inputs, self.backbone.tables())
         return super().__call__(inputs, **keywords)
 
     def call(self, inputs: dict[str, Tensor], training: bool = False) -> Any:
         """What Keras calls; see `__call__`."""
         if not isinstance(inputs, dict):
-            inputs = {"input_ids": inputs}
+            inputs = {self.main_input: inputs}
         return self.compute(self.tensors(), self.backbone.step(inputs))
 
     def compute_output_spec(self, inputs: Any, **_: Any) -> Any:
         """Output shapes for Keras' symbolic calls, without tracing the backbone."""
-        ids = inputs["input_ids"] if isinstance(inputs, dict) else inputs
+        ids = inputs[self.main_input] if isinstance(inputs, dict) else inputs
         return self.output_spec(*ids.shape)
 
     def output_spec(self, batch: int | None, length: int | None) -> Any:

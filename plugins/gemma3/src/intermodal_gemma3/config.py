@@ -6,19 +6,20 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from intermodal.config import (
+from intermodal.api import (
+    ABSENT,
     ROPE_KEYS,
+    Account,
     ModelConfig,
     Problem,
     RopeParameters,
     Rule,
+    fields,
     one_of,
     rope_from_hf,
     rope_parameters_to_hf,
     rope_to_hf,
 )
-from intermodal.config.accounting import ABSENT, Account
-from intermodal.config.fields import choice, flag, integer, number, real, size, token_id, token_ids
 
 FULL, SLIDING = "full_attention", "sliding_attention"
 GLOBAL_ROPE, LOCAL_ROPE = RopeParameters(rope_theta=1e6), RopeParameters(rope_theta=1e4)
@@ -67,28 +68,28 @@ class GemmaTextConfig(ModelConfig):
         ),
     }
 
-    vocab_size: int = size(262208, most=1 << 26)
-    hidden_size: int = size(2304, most=1 << 20)
-    intermediate_size: int = size(9216, most=1 << 22)
-    num_hidden_layers: int = size(26, most=1 << 12)
-    num_attention_heads: int = size(8, most=1 << 14)
-    num_key_value_heads: int = size(4, most=1 << 14)
-    head_dim: int = size(256, most=1 << 16)
-    hidden_activation: str = choice("gelu_pytorch_tanh", ACTIVATIONS)
-    max_position_embeddings: int = size(DEFAULT_CONTEXT, most=1 << 31)
-    rms_norm_eps: float = number(1e-6, least=0.0, most=1.0)
-    attention_bias: bool = flag(False)
-    sliding_window: int | None = size(4096, most=1 << 31, nullable=True)
-    use_bidirectional_attention: bool = flag(False)
-    tie_word_embeddings: bool = flag(True)
-    query_pre_attn_scalar: int = size(256, most=1 << 30)
+    vocab_size: int = fields.size(262208, most=1 << 26)
+    hidden_size: int = fields.size(2304, most=1 << 20)
+    intermediate_size: int = fields.size(9216, most=1 << 22)
+    num_hidden_layers: int = fields.size(26, most=1 << 12)
+    num_attention_heads: int = fields.size(8, most=1 << 14)
+    num_key_value_heads: int = fields.size(4, most=1 << 14)
+    head_dim: int = fields.size(256, most=1 << 16)
+    hidden_activation: str = fields.choice("gelu_pytorch_tanh", ACTIVATIONS)
+    max_position_embeddings: int = fields.size(DEFAULT_CONTEXT, most=1 << 31)
+    rms_norm_eps: float = fields.number(1e-6, least=0.0, most=1.0)
+    attention_bias: bool = fields.flag(False)
+    sliding_window: int | None = fields.size(4096, most=1 << 31, nullable=True)
+    use_bidirectional_attention: bool = fields.flag(False)
+    tie_word_embeddings: bool = fields.flag(True)
+    query_pre_attn_scalar: int = fields.size(256, most=1 << 30)
     final_logit_softcapping: float | None = None
     layer_types: tuple[str, ...] = ()
     rope: RopeParameters = GLOBAL_ROPE
     local_rope: RopeParameters = LOCAL_ROPE
-    pad_token_id: int | None = token_id(0)
-    bos_token_id: int | None = token_id(2)
-    eos_token_id: int | tuple[int, ...] | None = token_ids(1)
+    pad_token_id: int | None = fields.token_id(0)
+    bos_token_id: int | None = fields.token_id(2)
+    eos_token_id: int | tuple[int, ...] | None = fields.token_ids(1)
 
     @property
     def context_length(self) -> int:
@@ -110,7 +111,7 @@ class GemmaTextConfig(ModelConfig):
         """See `ModelConfig.read_spellings`."""
         found: dict[str, Any] = {}
         if CAP in account.raw:
-            found[CAP] = account.read(real(above=0.0, most=1e9).or_null(), CAP, account.take(CAP))
+            found[CAP] = account.read(fields.real(above=0.0, most=1e9).or_null(), CAP, account.take(CAP))
         context = values.get("max_position_embeddings", DEFAULT_CONTEXT)
         kinds = rope_from_hf(
             account,
@@ -190,5 +191,5 @@ def layer_types(account: Account, layers: int) -> tuple[str, ...]:
         # transformers writes this one beside layer_types only, and reads it nowhere.
         text = "the kinds of layers are not clear from this key; write sliding_window_pattern or layer_types"
         account.refuse("_sliding_window_pattern", later, text)
-    pattern = account.read(integer(1, 1 << 31), "sliding_window_pattern", pattern)
+    pattern = account.read(fields.integer(1, 1 << 31), "sliding_window_pattern", pattern)
     return () if pattern is ABSENT else by_pattern(layers, pattern)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from intermodal.api import Backbone, InputError, Step, Tree, inverse_frequencies, kernels
-from intermodal.dtypes import numpy_dtype
+from intermodal.api import Backbone, InputError, Step, Tree, inverse_frequencies, kernels, numpy_dtype
 
 from intermodal_gemma3.config import FULL, SLIDING, GemmaTextConfig
 

@@ -3,13 +3,12 @@
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
 from threading import Lock
 from types import MappingProxyType
 
 import numpy as np
 
-from intermodal_gguf import blocks, superblocks
+from intermodal_gguf import blocks, codebooks, superblocks
 from intermodal_gguf.planes import Bytes, Floats, empty, scratch, start_over
 from intermodal_gguf.types import StorageType
 
@@ -39,6 +38,13 @@ _DECODERS = MappingProxyType(
         "Q4_K": superblocks.q4_k,
         "Q5_K": superblocks.q5_k,
         "Q6_K": superblocks.q6_k,
+        "IQ1_S": codebooks.iq1_s,
+        "IQ1_M": codebooks.iq1_m,
+        "IQ2_XXS": codebooks.iq2_xxs,
+        "IQ2_XS": codebooks.iq2_xs,
+        "IQ2_S": codebooks.iq2_s,
+        "IQ3_XXS": codebooks.iq3_xxs,
+        "IQ3_S": codebooks.iq3_s,
         "IQ4_NL": blocks.iq4_nl,
         "IQ4_XS": superblocks.iq4_xs,
         "TQ1_0": superblocks.tq1_0,
@@ -60,7 +66,7 @@ def dequantize_into(storage: StorageType, fetch: Fetch, out: np.ndarray) -> None
 
     The result in float32 equals `gguf.quants.dequantize` and llama.cpp bit for bit. Scratch memory is a chunk a thread.
     """
-    decode = _DECODERS.get(storage.name) or _borrowed(storage.name)
+    decode = _DECODERS[storage.name]
     step = max(1, CHUNK // storage.block) * storage.block
     starts = range(0, len(out), step)
     threads = min(_THREADS, len(starts))
@@ -88,18 +94,3 @@ def dequantize_into(storage: StorageType, fetch: Fetch, out: np.ndarray) -> None
     with _one_pool, ThreadPoolExecutor(threads, thread_name_prefix="dequantise") as pool:
         for task in [pool.submit(work, thread) for thread in range(threads)]:
             task.result()
-
-
-@cache
-def _borrowed(name: str) -> Decoder:
-    """The gguf package's own dequantiser, for the rarer types: their code books are kept in one place only."""
-    from gguf.constants import GGMLQuantizationType
-    from gguf.quants import dequantize
-
-    kind = GGMLQuantizationType[name]
-
-    def decode(rows: Bytes, out: Floats) -> None:
-        # As one row, because it takes rows by sixteen, and blocks taken as rows would come in crumbs.
-        np.copyto(out, dequantize(rows.reshape(1, -1), kind).reshape(out.shape))
-
-    return decode
