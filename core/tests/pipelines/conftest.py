@@ -4,10 +4,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import intermodal
 import pytest
 from intermodal.testing.reference import make_reference
-
-import intermodal
 
 SMALL = {
     "vocab_size": 400,
@@ -45,7 +44,8 @@ def decoder(folder: Path, architecture: str = "LlamaForCausalLM", **fields: Any)
     backend.train_from_iterator(TEXTS, trainers.BpeTrainer(vocab_size=300, initial_alphabet=alphabet))
     backend.add_special_tokens([AddedToken(name, normalized=False) for name in ("<s>", "</s>")])
     eos, bos = backend.token_to_id("</s>"), backend.token_to_id("<s>")
-    ids = {"eos_token_id": eos, "bos_token_id": bos, "pad_token_id": eos}
+    size = backend.get_vocab_size()
+    ids = {"eos_token_id": eos, "bos_token_id": bos, "pad_token_id": eos, "vocab_size": size}
     make_reference(architecture, {**SMALL, **ids, "max_position_embeddings": 400, **fields}).save_pretrained(folder)
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=backend, bos_token="<s>", eos_token="</s>", pad_token="</s>", padding_side="left"
@@ -65,7 +65,8 @@ def both() -> Callable[..., tuple[Any, Any]]:
     def make(task: str, folder: Path, **options: Any) -> tuple[Any, Any]:
         import transformers
 
-        return intermodal.pipeline(task, folder, **options), transformers.pipeline(task, str(folder), **options)
+        theirs: Any = transformers.pipeline
+        return intermodal.pipeline(task, folder, **options), theirs(task, str(folder), **options)
 
     return make
 

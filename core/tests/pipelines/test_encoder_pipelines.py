@@ -2,11 +2,10 @@
 
 import copy
 
+import intermodal
 import numpy as np
 import pytest
 from intermodal.errors import InputError
-
-import intermodal
 
 from .conftest import TEXTS, assert_same, decoder, encoder
 

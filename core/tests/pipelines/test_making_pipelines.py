@@ -2,10 +2,9 @@
 
 import shutil
 
+import intermodal
 import pytest
 from intermodal.errors import InputError, SourceError, TaskError, TokenizerError
-
-import intermodal
 
 from .conftest import TEXTS, assert_same, encoder
 

@@ -1,16 +1,13 @@
 """Token and zero-shot classification: the results of transformers' pipelines on the same checkpoints."""
 
+import intermodal
 import pytest
 from intermodal.errors import InputError, TaskError
 
-import intermodal
-
 from .conftest import TEXTS, assert_same, decoder, encoder
 
-LABELS = {"id2label": {0: "O", 1: "B-PER", 2: "I-PER", 3: "B-LOC", 4: "I-LOC"}}
-LABELS["label2id"] = {name: index for index, name in LABELS["id2label"].items()}
-ENTAILS = {"id2label": {0: "contradiction", 1: "neutral", 2: "entailment"}}
-ENTAILS["label2id"] = {name: index for index, name in ENTAILS["id2label"].items()}
+LABELS = {"id2label": dict(enumerate(["O", "B-PER", "I-PER", "B-LOC", "I-LOC"]))}
+ENTAILS = {"id2label": dict(enumerate(["contradiction", "neutral", "entailment"]))}
 STRATEGIES = ["none", "simple", "first", "average", "max"]
 LONG = "the quick dog and the ☃ lazy cats sat, and " * 8
 
@@ -94,16 +91,17 @@ def test_candidates_are_judged_as_by_transformers(judges, inputs, options):
 
 def test_candidates_may_stand_second(judges):
     ours, theirs = judges
-    assert_same(ours(TEXTS[0], ["cat", "dog"]), theirs(TEXTS[0], ["cat", "dog"]))
+    labels = ["cat", "dog"]
+    assert_same(ours(TEXTS[0], labels), theirs(TEXTS[0], labels))
 
 
 def test_a_zero_shot_pipeline_needs_labels_and_a_label_that_entails(judges, tmp_path):
     with pytest.raises(InputError, match="candidate_labels: name at least one"):
         judges[0](TEXTS[0])
     with pytest.raises(InputError, match="hypothesis_template"):
-        judges[0](TEXTS[0], ["cat"], hypothesis_template="This is it.")
+        judges[0](TEXTS[0], candidate_labels=["cat"], hypothesis_template="This is it.")
     folder = encoder(tmp_path, "SequenceClassification", num_labels=3)
     with pytest.raises(TaskError, match="LABEL_0, LABEL_1, LABEL_2"):
         intermodal.pipeline("zero-shot-classification", folder)
     named = intermodal.pipeline("zero-shot-classification", folder, config=ENTAILS)
-    assert set(named(TEXTS[0], "a,b")["labels"]) == {"a", "b"}
+    assert set(named(TEXTS[0], candidate_labels="a,b")["labels"]) == {"a", "b"}

@@ -14,9 +14,12 @@ if TYPE_CHECKING:
     from intermodal.tasks.base import TaskModel
 
 _LOADING = frozenset(
-    "dtype torch_dtype revision token use_auth_token family strict backend device device_map config subfolder variant "
-    "key_mapping ignore_mismatched_sizes cache_dir local_files_only force_download gguf_file trust_remote_code "
-    "quantization_config".split()
+    (
+        *("dtype", "torch_dtype", "device", "device_map", "backend", "quantization_config"),
+        *("revision", "token", "use_auth_token", "subfolder", "cache_dir", "local_files_only", "force_download"),
+        *("family", "strict", "config", "variant", "key_mapping", "ignore_mismatched_sizes", "gguf_file"),
+        "trust_remote_code",
+    )
 )
 
 

@@ -131,7 +131,7 @@ class TokenClassificationPipeline(Pipeline):
             if note.special[index]:
                 continue
             word = self.tokenizer.convert_ids_to_tokens(ids[index])
-            # A prefix such as "##" makes a piece longer than its text. Where pieces have none, a space tells words apart.
+            # A prefix such as "##" makes a piece longer than its text. Without one, spaces tell words apart.
             inside = len(word) != end - start if marks else start > 0 and " " not in note.text[start - 1 : start + 1]
             if ids[index] == self.tokenizer.unk_token_id:
                 word, inside = note.text[start:end], False

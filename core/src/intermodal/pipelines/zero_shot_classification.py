@@ -62,10 +62,10 @@ class ZeroShotClassificationPipeline(Pipeline):
         super().__init__(*arguments, **options)
         self._entailment()
 
-    def __call__(self, sequences: Any, candidate_labels: Any = None, **options: Any) -> Any:
+    def __call__(self, inputs: Any, candidate_labels: Any = None, **options: Any) -> Any:
         """See `Pipeline.__call__`."""
         given = {} if candidate_labels is None else {"candidate_labels": candidate_labels}
-        return super().__call__(sequences, **given, **options)
+        return super().__call__(inputs, **given, **options)
 
     def prepare(self, item: Any, options: Options) -> Iterable[Row]:
         """One row a label."""
