@@ -1,5 +1,7 @@
 """Question answering: spans are chosen as transformers chooses them, which kept that code for documents."""
 
+from typing import Any
+
 import intermodal
 import numpy as np
 import pytest
@@ -38,7 +40,8 @@ def expected_answers(folder, question, context, *, top_k=1, length=64, stride=32
         stride=stride,
         return_overflowing_tokens=True,
     )
-    answers, null = {}, 1e6
+    answers: dict[str, Any] = {}
+    null: Any = 1e6
     for index, encoding in enumerate(rows.encodings):
         names = ("input_ids", "token_type_ids", "attention_mask")
         with torch.no_grad():
