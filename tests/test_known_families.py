@@ -12,6 +12,7 @@ TABLE = CORE / "known_families.toml"
 NAMES_OF_OTHER_THINGS = (
     "llama3",  # a way to scale RoPE, as transformers calls it in any family's config
     "llama.cpp",  # the program whose format GGUF is
+    "LLAMA_CPP",  # that program, in the name of an environment variable
     "BertNormalizer",  # these two are classes of the tokenizers library
     "BertPreTokenizer",
 )

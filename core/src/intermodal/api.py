@@ -32,11 +32,13 @@ if TYPE_CHECKING:
     from intermodal.config.gguf import GGUF_INERT, GGUF_RULES, GgufKeys, decoder_fields
     from intermodal.dtypes import numpy_dtype
     from intermodal.errors import CheckpointError, InputError, TokenizerError
+    from intermodal.kernels.bundle import Bundle
+    from intermodal.kernels.ops import ops
     from intermodal.layers.backbone import Backbone
     from intermodal.layers.parameters import Tree
     from intermodal.layers.step import Step
     from intermodal.presets import CausalLMPreset, Preset
-    from intermodal.processing.image_processor import ImageProcessor
+    from intermodal.processing.image_processor import IMAGE_CHECKS, ImageProcessor
     from intermodal.processing.processor import Processor
     from intermodal.processing.tokenizer import Tokenizer, TokenizerParts
     from intermodal.sources.base import Access, Repository, Source
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
         Alias,
         Ignored,
         Part,
+        Prefix,
         Weight,
         WeightMap,
         embedding,
@@ -57,7 +60,7 @@ if TYPE_CHECKING:
         repeat,
         split,
     )
-    from intermodal.weights.transforms import AddConstant, Deinterleave, Identity, Permute, Transform
+    from intermodal.weights.transforms import AddConstant, Deinterleave, Flatten, Identity, Permute, Transform
 
 _HOMES = {
     "intermodal.checkpoints.base": ("Checkpoint", "CheckpointReader", "TensorInfo"),
@@ -81,8 +84,10 @@ _HOMES = {
     "intermodal.layers.backbone": ("Backbone",),
     "intermodal.layers.parameters": ("Tree",),
     "intermodal.layers.step": ("Step",),
+    "intermodal.kernels.bundle": ("Bundle",),
+    "intermodal.kernels.ops": ("ops",),
     "intermodal.presets": ("CausalLMPreset", "Preset"),
-    "intermodal.processing.image_processor": ("ImageProcessor",),
+    "intermodal.processing.image_processor": ("IMAGE_CHECKS", "ImageProcessor"),
     "intermodal.processing.processor": ("Processor",),
     "intermodal.processing.tokenizer": ("Tokenizer", "TokenizerParts"),
     "intermodal.sources.base": ("Access", "Repository", "Source"),
@@ -92,6 +97,7 @@ _HOMES = {
         "Alias",
         "Ignored",
         "Part",
+        "Prefix",
         "Weight",
         "WeightMap",
         "embedding",
@@ -103,7 +109,7 @@ _HOMES = {
         "repeat",
         "split",
     ),
-    "intermodal.weights.transforms": ("AddConstant", "Deinterleave", "Identity", "Permute", "Transform"),
+    "intermodal.weights.transforms": ("AddConstant", "Deinterleave", "Flatten", "Identity", "Permute", "Transform"),
 }
 _NAMESPACES = {
     "errors": "intermodal.errors",
@@ -118,12 +124,14 @@ __all__ = [
     "FLAT",
     "GGUF_INERT",
     "GGUF_RULES",
+    "IMAGE_CHECKS",
     "ROPE_KEYS",
     "Access",
     "Account",
     "AddConstant",
     "Alias",
     "Backbone",
+    "Bundle",
     "CausalLMPreset",
     "Checkpoint",
     "CheckpointError",
@@ -131,6 +139,7 @@ __all__ = [
     "ConfigReport",
     "Deinterleave",
     "Family",
+    "Flatten",
     "GgufKeys",
     "Identity",
     "Ignored",
@@ -140,6 +149,7 @@ __all__ = [
     "ModelConfig",
     "Part",
     "Permute",
+    "Prefix",
     "Preset",
     "Problem",
     "Processor",
@@ -172,6 +182,7 @@ __all__ = [
     "norm",
     "numpy_dtype",
     "one_of",
+    "ops",
     "refusal",
     "renamed",
     "repeat",

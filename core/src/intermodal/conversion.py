@@ -13,6 +13,7 @@ from intermodal.sources.base import Access
 
 if TYPE_CHECKING:
     from intermodal.examination import Examined
+    from intermodal.processing.tokenizer import Tokenizer
     from intermodal.weights.map import Weight
 
 
@@ -84,11 +85,21 @@ def convert(
             generation=settings.to_hf(),
             tokenizer=tokenizer,
             provenance=_provenance(examined, dtype),
-            more=examined.sentences.files(examined.config.hidden_size) if examined.sentences else {},
+            more=_more_files(examined, tokenizer),
             max_shard_bytes=shard,
             progress=advance,
         )
     return Path(destination)
+
+
+def _more_files(examined: Examined, tokenizer: Tokenizer | None) -> dict[str, Any]:
+    """JSON files of the task and of the processor: name → content."""
+    from intermodal.processing.load_processor import processor_from_repository
+
+    files = examined.sentences.files(examined.config.hidden_size) if examined.sentences else {}
+    repository = examined.checkpoint.repository
+    processor = processor_from_repository(repository, examined.family, tokenizer, examined.config)
+    return {**files, **(processor.files() if processor else {})}
 
 
 def _dtype(examined: Examined, variable: str, dtype: str) -> str:

@@ -182,12 +182,14 @@ def read_processing(examined: Examined) -> dict[str, Any]:
     """The model's tokenizer and settings by the attributes that they become, where the checkpoint holds them."""
     from intermodal.generation.settings import GenerationSettings
     from intermodal.processing.load import checkpoint_tokenizer, read_generation_config
+    from intermodal.processing.load_processor import processor_from_repository
 
     tokenizer = checkpoint_tokenizer(examined.checkpoint)
     settings = GenerationSettings.from_files(
         read_generation_config(examined.checkpoint), examined.config.raw, tokenizer
     )
-    found = {"tokenizer": tokenizer, "generation_settings": settings}
+    processor = processor_from_repository(examined.checkpoint.repository, examined.family, tokenizer, examined.config)
+    found = {"tokenizer": tokenizer, "processor": processor, "generation_settings": settings}
     # Only the task of sentences has the attribute.
     return found if examined.sentences is None else {**found, "sentences": examined.sentences}
 

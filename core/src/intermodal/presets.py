@@ -1,4 +1,4 @@
-"""KerasHub's ways: `MistralCausalLM.from_preset("hf://org/name").generate("…", max_length=30)`.
+"""KerasHub's ways: `FamilyCausalLM.from_preset("hf://org/name").generate("…", max_length=30)`.
 
 A family's package declares a class for each of its tasks; it names the family and the task, and inherits the rest. Such
 a class is light: Keras is imported by `from_preset`, which joins it with the task's own class.

@@ -117,6 +117,8 @@ MASKS = {
     "padded": {"valid": True},
     "padded window, continued": {"valid": True, "window": 3, "offset": 3},
     "padded, not causal": {"valid": True, "causal": False},
+    "blocks": {"blocks": [[-1, 0, 0, 1], [0, 0, 0, -1]]},
+    "padded blocks in a window": {"valid": True, "window": 2, "blocks": [[-1, 0, 0, 1], [-1, -1, 0, 0]]},
 }
 
 
@@ -129,6 +131,8 @@ def test_attention_under_every_mask(kind):
         valid = np.ones((2, keys), bool)
         valid[1, :2] = False
         options["valid"] = ops.convert_to_tensor(valid)
+    if "blocks" in options:
+        options["blocks"] = ops.convert_to_tensor(options["blocks"], dtype="int32")
     q, k, v = tensor(2, 6, queries, 8), tensor(2, 2, keys, 8), tensor(2, 2, keys, 8)
     valid = options.pop("valid", None)
     expected = reference.attention(q, k, v, reference.attention_mask(valid, queries, keys, **options), scale=0.3)
@@ -137,6 +141,16 @@ def test_attention_under_every_mask(kind):
     if valid is not None and not options.get("offset"):
         got, expected = got[:, :, 2:], expected[:, :, 2:]  # rows of padding see nothing and are not compared
     np.testing.assert_allclose(got, expected, atol=3e-6)
+
+
+def test_tokens_of_one_block_see_all_of_it():
+    blocks = ops.convert_to_tensor([[-1, 0, 0, 0, 1, 1]], dtype="int32")
+    for module in (kernels, reference):
+        mask = ops.convert_to_numpy(module.attention_mask(None, 6, 6, window=2, blocks=blocks))[0, 0]
+        expected = np.eye(6, dtype=bool) | np.eye(6, k=-1, dtype=bool)
+        expected[1:4, 1:4] |= np.triu(np.ones((3, 3), bool))
+        expected[4:, 4:] |= np.triu(np.ones((2, 2), bool))
+        np.testing.assert_array_equal(mask, expected)
 
 
 def test_heads_are_the_slow_axis():

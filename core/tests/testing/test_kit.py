@@ -111,7 +111,7 @@ def messages(tmp_path_factory, request) -> dict[tuple[str, str], str | None]:
     done = subprocess.run(
         [*command, *dict.fromkeys(chosen)], cwd=site, env=environment, capture_output=True, text=True, timeout=600
     )
-    assert (site / "report.xml").exists(), done.stdout + done.stderr
+    assert done.returncode in (0, 1), done.stdout + done.stderr  # 1: tests failed, as they should
     return {
         (str(case.get("classname")).rpartition(".Test")[2], str(case.get("name"))): _message(case)
         for case in ElementTree.parse(site / "report.xml").getroot().iter("testcase")

@@ -57,7 +57,8 @@ def test_a_package_of_its_own_passes_the_kit(tmp_path: Path, request) -> None:
     site, project = tmp_path / "site", tmp_path / "project"
     package = site / "outside"
     package.mkdir(parents=True)
-    for name in ("__init__", "config", "model", "weights"):
+    (package / "__init__.py").write_text('"""A family by somebody else."""\n')
+    for name in ("config", "model", "weights"):
         source = (Path(intermodal_llama3.__file__).parent / f"{name}.py").read_text(encoding="utf-8")
         (package / f"{name}.py").write_text(source.replace("intermodal_llama3", "outside"), encoding="utf-8")
     (package / "plugin.py").write_text(PLUGIN)

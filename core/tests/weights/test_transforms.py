@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from intermodal.dtypes import numpy_dtype
-from intermodal.weights.transforms import AddConstant
+from intermodal.weights.transforms import AddConstant, Flatten
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
@@ -17,3 +17,11 @@ def test_one_added_in_float32_comes_off_again(dtype):
     np.testing.assert_array_equal(transform.export(loaded), stored)
     assert loaded.dtype == np.float32
     assert transform.stored_shape((3,)) == (3,)
+
+
+def test_a_kernel_is_flattened_and_comes_back():
+    stored = np.arange(120).reshape(5, 2, 3, 4)
+    transform = Flatten(stored.shape)
+    assert transform.stored_shape((5, 24)) == stored.shape
+    np.testing.assert_array_equal(transform.load(stored)[3], stored[3].ravel())
+    np.testing.assert_array_equal(transform.export(transform.load(stored)), stored)

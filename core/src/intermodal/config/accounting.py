@@ -101,7 +101,10 @@ class ConfigReport:
 
 @dataclass
 class Account:
-    """The reading of one config: what has been taken from `raw`, and what was found wrong with it."""
+    """The reading of one config: what has been taken from `raw`, and what was found wrong with it.
+
+    `whole` is the content of the file, of which `raw` may be a part.
+    """
 
     raw: Mapping[str, Any]
     file: str
@@ -112,6 +115,7 @@ class Account:
     problems: list[Problem] = field(default_factory=list)
     overrides: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    whole: Mapping[str, Any] = field(default_factory=dict)
 
     def take(self, key: str, default: Any = None) -> Any:
         """The value of a key, which counts as consumed from now on; `default` where the key is absent."""
@@ -132,6 +136,15 @@ class Account:
     def refuse(self, key: str, value: Any, text: str) -> None:
         """Note a problem; reading goes on, so that one error can name them all."""
         self.problems.append(Problem(key, value, text))
+
+    def merge(self, name: str, part: Account) -> None:
+        """Take over what became of the keys of a part, each under its path."""
+        self.consumed.extend(f"{name}.{key}" for key in part.consumed)
+        self.inert.update({f"{name}.{key}": why for key, why in part.inert.items()})
+        self.foreign.update({f"{name}.{key}": value for key, value in part.foreign.items()})
+        self.problems.extend(Problem(f"{name}.{p.key}", p.value, p.text) for p in part.problems)
+        self.overrides.extend(f"{name}.{line}" for line in part.overrides)
+        self.notes.extend(f"{name}: {note}" for note in part.notes)
 
     def sort_rest(self, inert: Mapping[str, str], rules: Mapping[str, Rule], strict: bool) -> None:
         """Sort every key that has not been taken.
@@ -154,17 +167,18 @@ class Account:
                 self.inert[key] = inert[key]
             else:
                 self.foreign[key] = value
-        if strict and self.foreign and (doubt := self._doubt()):
-            for key, value in self.foreign.items():
+        own = {key: value for key, value in self.foreign.items() if key in self.raw}  # a part has sorted its own
+        if strict and own and (doubt := self._doubt()):
+            for key, value in own.items():
                 self.refuse(
                     key, value, f"unknown key, and {doubt}: it may change the model. If it does not, pass strict=False"
                 )
 
     def _doubt(self) -> str | None:
         """Why an unknown key may matter in this file, or None where it cannot."""
-        if self.raw.get("auto_map"):
+        if self.whole.get("auto_map") or self.raw.get("auto_map"):
             return "auto_map says that the repository has modelling code of its own"
-        written_by = self.raw.get("transformers_version")
+        written_by = self.raw.get("transformers_version") or self.whole.get("transformers_version")
         if written_by is None:
             return None
         try:

@@ -31,6 +31,8 @@ class ModelConfig:
         inert_keys: keys without effect in this family, and why; they add to `common.COMMON_INERT`.
         rules: keys without effect for some values only; they add to `common.COMMON_RULES`.
         spelled_keys: keys that `read_spellings` takes and `write_spellings` gives.
+        parts: for models made of parts: keys that hold the config of one, and its class. A field of the same name
+            holds the config; messages and reports name its keys with their path, `text_config.hidden_size`.
         raw: config.json as it was read, kept for export.
         file: the file it was read from, for messages.
     """
@@ -40,6 +42,7 @@ class ModelConfig:
     inert_keys: ClassVar[Mapping[str, str]] = {}
     rules: ClassVar[Mapping[str, Rule]] = {}
     spelled_keys: ClassVar[tuple[str, ...]] = ()
+    parts: ClassVar[Mapping[str, type[ModelConfig]]] = {}
 
     architectures: tuple[str, ...] = declare.names()
     id2label: Mapping[int, str] | None = declare.labels()
@@ -102,24 +105,38 @@ class ModelConfig:
             raw: the content of config.json.
             strict: refuse unknown keys where they may matter: beside `auto_map`, and in files written by a newer
                 transformers than the family's tables know. Other unknown keys are reported.
-            overrides: keys to set to another value before reading.
+            overrides: keys to set to another value before reading; those of a part with their path, or as an object.
             file: what messages call the file.
 
         Raises:
             ConfigError: a value is malformed or cannot be honoured; it names every such key at once.
         """
+        config, account = cls._read(raw, strict, overrides or {}, file, {})
+        if config is None:
+            raise refusal(file, account.problems, _HINT)
+        return config, account.report()
+
+    @classmethod
+    def _read(
+        cls, raw: Any, strict: bool, overrides: Mapping[str, Any], file: str, whole: Mapping[str, Any]
+    ) -> tuple[Self | None, Account]:
+        """The config, or None where the account has problems. `whole` is the file's content where `raw` is a part."""
         if not isinstance(raw, Mapping) or not all(isinstance(key, str) for key in raw):
             raise ConfigError(f"{file} holds {summary(raw)}, where an object with string keys was expected")
-        account = Account(
-            {**_without_other_labels(raw, overrides or {}), **(overrides or {})}, file, cls.checked_against
-        )
+        own, of_parts = split_overrides(cls.parts, overrides)
+        account = Account({**_without_other_labels(raw, own), **own}, file, cls.checked_against, whole=whole or raw)
         inert, rules = cls.tables()
-        for key in overrides or {}:
+        for key in own:
             account.overrides.append(f"{key} = {summary(account.raw[key])}")
             if key not in raw and key not in cls.known_keys():
-                account.refuse(key, account.raw[key], "not a key of this family, so it would override nothing")
+                near = [f"{name}.{key}" for name, part in cls.parts.items() if key in part.known_keys()]
+                meant = f"; {' or '.join(near)} is" if near else ""
+                account.refuse(key, account.raw[key], f"not a key of this family, so it would override nothing{meant}")
         model_type = account.take("model_type")
         if model_type is not None and model_type not in cls.model_types:
+            if whole:
+                expected = " or ".join(f'"{name}"' for name in cls.model_types)
+                account.refuse("model_type", model_type, f"this family has no such part, only {expected}")
             account.notes.append(f"model_type = {summary(model_type)} is read as {cls.model_types[0]}")
 
         values = {
@@ -127,6 +144,14 @@ class ModelConfig:
             for name, check in cls.checks().items()
             if name in account.raw
         }
+        for name, part in cls.parts.items():
+            content = account.take(name)
+            if content is not None and not isinstance(content, Mapping):
+                account.refuse(name, content, "expected an object, or null")
+                continue
+            config, nested = part._read(content or {}, strict, of_parts[name], file, account.whole)
+            values[name] = ABSENT if config is None else config
+            account.merge(name, nested)
         values.update(cls.read_spellings(account, values))
         if "num_labels" in account.raw:
             cls._read_num_labels(account, values)
@@ -140,9 +165,7 @@ class ModelConfig:
                 config = cls(**values, raw=copy.deepcopy(dict(account.raw)), file=file)
             except ConfigError as error:
                 account.problems.extend(error.problems)
-        if account.problems or config is None:
-            raise refusal(file, account.problems, _HINT)
-        return config, account.report()
+        return (None if account.problems else config), account
 
     def to_hf(self, *, architectures: tuple[str, ...] | None = None, dtype: str | None = None) -> dict[str, Any]:
         """The content of a config.json that transformers loads to the same model.
@@ -165,6 +188,7 @@ class ModelConfig:
         for key in (*self.spelled_keys, *_LABEL_KEYS):
             content.pop(key, None)
         content.update(self.write_spellings())
+        content.update({name: getattr(self, name).to_hf() for name in self.parts})
         for key in ("id2label", "label2id"):
             if (value := getattr(self, key)) is not None:
                 content[key] = self.checks()[key].write(value)
@@ -213,7 +237,7 @@ class ModelConfig:
     def known_keys(cls) -> frozenset[str]:
         """Every key that some table mentions; any other is foreign."""
         inert, rules = cls.tables()
-        return frozenset((*cls.checks(), *cls.spelled_keys, *_LABEL_KEYS, "model_type", *inert, *rules))
+        return frozenset((*cls.checks(), *cls.spelled_keys, *cls.parts, *_LABEL_KEYS, "model_type", *inert, *rules))
 
     @staticmethod
     def _read_num_labels(account: Account, values: dict[str, Any]) -> None:
@@ -233,6 +257,23 @@ def _without_other_labels(raw: Mapping[str, Any], overrides: Mapping[str, Any]) 
     count, names = overrides.get("num_labels"), raw.get("id2label")
     other = "id2label" in overrides or (count is not None and isinstance(names, Mapping) and len(names) != count)
     return {key: value for key, value in raw.items() if key not in _LABEL_KEYS} if other else raw
+
+
+def split_overrides(
+    parts: Mapping[str, Any], overrides: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """Overrides of a config's own keys, and of its parts': `{"text_config.x": 1}` or `{"text_config": {"x": 1}}`."""
+    own: dict[str, Any] = {}
+    of_parts: dict[str, dict[str, Any]] = {name: {} for name in parts}
+    for key, value in overrides.items():
+        part, dot, inner = key.partition(".")
+        if dot and part in parts:
+            of_parts[part][inner] = value
+        elif key in parts and isinstance(value, Mapping):
+            of_parts[key].update(value)
+        else:
+            own[key] = value
+    return own, of_parts
 
 
 def _placeholders(count: int) -> dict[int, str]:

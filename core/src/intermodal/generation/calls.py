@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from intermodal.errors import GenerationError
-from intermodal.generation.prompts import Prompts, check_ids, read_prompts, require_tokenizer
+from intermodal.generation.prompts import Prompts, check_ids, known_ids, read_prompts
 from intermodal.generation.run import Run
 from intermodal.generation.settings import GenerationSettings
 from intermodal.generation.transcript import Completion
@@ -39,7 +39,8 @@ def generate(
 
     Args:
         model: a causal language model.
-        prompt: a string, a list of strings, or `{"input_ids": (B, T), "attention_mask": (B, T)}` with 1 for text.
+        prompt: a string, a list of strings, or `{"input_ids": (B, T), "attention_mask": (B, T)}` with 1 for text; for a
+            model that takes images also `{"text": …, "images": …}`, a list of these, and `pixel_values` beside ids.
         max_length: tokens of prompt and continuation together, for each row; not with `max_new_tokens`.
         max_new_tokens: tokens of the continuation.
         stream: return an iterator of pieces of text as they become certain; for several prompts of
@@ -83,7 +84,7 @@ def generate(
     prompts = read_prompts(prompt, model, bos_of(model, settings))
     if stream and prompts.given is not None:
         raise GenerationError("stream=True gives text: pass the prompt as text, or leave out stream.")
-    run = Run(model, prompts.rows, settings, stream=stream)
+    run = Run(model, prompts.rows, settings, stream=stream, inputs=prompts.inputs)
     return _result(run, prompts, settings, model, stream)
 
 
@@ -104,7 +105,8 @@ def chat(
 
     Args:
         model: a causal language model tuned for chat.
-        messages: `[{"role": "user", "content": "…"}, …]`, or a list of such conversations.
+        messages: `[{"role": "user", "content": "…"}, …]`, or a list of such conversations. For a model that takes
+            images, content may be a list with parts such as `{"type": "image", "image": …}`.
         tools: JSON schemas of functions that the model may call.
         documents: dicts with `title` and `text`, for templates that know documents.
         chat_template: Jinja source or the name of one of the checkpoint's templates, instead of its default.
@@ -122,10 +124,12 @@ def chat(
         ChatTemplateError: the template is malformed, refuses the messages, does not end or tries to escape.
         GenerationError: as `generate` does.
     """
+    from intermodal.generation.image_prompts import render_chat
     from intermodal.processing.messages import is_batch
 
     settings = settings_of(model, stop=stop, **options)
-    ids = require_tokenizer(model).apply_chat_template(
+    ids, inputs = render_chat(
+        model,
         messages,
         tools,
         documents,
@@ -136,11 +140,11 @@ def chat(
         **dict(template_variables or {}),
     )
     several = is_batch(messages)
-    rows = [check_ids(row, index, model.config.vocab_size) for index, row in enumerate(ids if several else [ids])]
+    rows = [check_ids(row, index, known_ids(model)) for index, row in enumerate(ids)]
     if not all(rows):
         raise GenerationError("The chat template renders the messages to nothing: pass another chat_template.")
-    prompts = Prompts(rows, "texts" if several else "text")
-    return _result(Run(model, rows, settings, stream=stream), prompts, settings, model, stream)
+    prompts = Prompts(rows, "texts" if several else "text", inputs=inputs)
+    return _result(Run(model, rows, settings, stream=stream, inputs=inputs), prompts, settings, model, stream)
 
 
 def settings_of(model: Any, **arguments: Any) -> GenerationSettings:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -25,6 +25,8 @@ class Decoding:
         limits: for each row, how many new tokens it may have; each at least 1.
         mode, numbers: how tokens are chosen.
         seed: of what is drawn; None draws another each time.
+        inputs: what the backbone reads beside the prompts, such as pixels. The prompts are then read at once, for
+            tokens may see later ones.
 
     Attributes:
         finished: (B,) bool numpy array, rows that have ended.
@@ -38,6 +40,7 @@ class Decoding:
         mode: Mode,
         numbers: Controls,
         seed: int | None = None,
+        inputs: Mapping[str, np.ndarray] | None = None,
     ) -> None:
         self._loop = loop_of(model)
         self._weights = self._loop.tensors()
@@ -48,12 +51,21 @@ class Decoding:
         with self._loop.device_of(self._weights):
             piece = PIECE[device_kind()] if self._loop.compiled else longest
             batch = pad_left(prompts, round_up(longest, piece))
+            piece = batch.ids.shape[1] if inputs else piece
             self._used = batch.ids.shape[1]
             capacity = cache_bucket(self._used + min(self._to_come, AHEAD))
-            self._state = self._read(model, batch, piece, np.asarray(limits, np.int32), capacity)
+            self._state = self._read(model, batch, piece, np.asarray(limits, np.int32), capacity, inputs)
             self._first: np.ndarray | None = _host(self._state.token)[:, None]
 
-    def _read(self, model: Any, batch: Batch, piece: int, limits: np.ndarray, capacity: int) -> State:
+    def _read(
+        self,
+        model: Any,
+        batch: Batch,
+        piece: int,
+        limits: np.ndarray,
+        capacity: int,
+        inputs: Mapping[str, np.ndarray] | None,
+    ) -> State:
         loop, (rows, length) = self._loop, batch.ids.shape
         valid = None
         if loop.compiled or batch.padded:
@@ -63,7 +75,7 @@ class Decoding:
         for start in range(0, length, piece):
             columns = slice(start, start + piece)
             logits, cache = loop.read(
-                self._weights, cache, batch.ids[:, columns], batch.positions[:, columns], valid, start
+                self._weights, cache, batch.ids[:, columns], batch.positions[:, columns], valid, start, inputs
             )
         state = State(
             cache=cache,

@@ -27,8 +27,10 @@ class Loop:
     def __init__(self, model: Any) -> None:
         self.model = model
 
-        def read_piece(w: Any, cache: Any, ids: Any, positions: Any, valid: Any, offset: Any) -> tuple[Any, Any]:
-            return read(model, w, cache, ids, positions, valid, offset)
+        def read_piece(
+            w: Any, cache: Any, ids: Any, positions: Any, valid: Any, offset: Any, inputs: Any
+        ) -> tuple[Any, Any]:
+            return read(model, w, cache, ids, positions, valid, offset, inputs)
 
         def run(w: Any, state: State, uniforms: Any, steps: Any, numbers: Controls, mode: Mode) -> Any:
             return _run(model, w, state, uniforms, steps, numbers, mode)
@@ -53,9 +55,11 @@ class Loop:
         devices = jax.tree.leaves(w)[0].devices()
         return jax.default_device(next(iter(devices))) if len(devices) == 1 else nullcontext()
 
-    def read(self, w: Any, cache: Any, ids: Any, positions: Any, valid: Any, offset: int) -> tuple[Any, Any]:
+    def read(
+        self, w: Any, cache: Any, ids: Any, positions: Any, valid: Any, offset: int, inputs: Any = None
+    ) -> tuple[Any, Any]:
         """See `state.read`."""
-        return self._read(w, cache, ids, positions, valid, np.int32(offset))
+        return self._read(w, cache, ids, positions, valid, np.int32(offset), inputs)
 
     def settle(self, state: State, logits: Any, uniform: Any, numbers: Controls, mode: Mode) -> State:
         """See `state.settle`."""

@@ -43,10 +43,13 @@ class Loop:
         """A scope in which new tensors are made where the weights are."""
         return tf.device(_leaves(w)[0].device)
 
-    def read(self, w: Any, cache: Any, ids: Any, positions: Any, valid: Any, offset: int) -> tuple[Any, Any]:
+    def read(
+        self, w: Any, cache: Any, ids: Any, positions: Any, valid: Any, offset: int, inputs: Any = None
+    ) -> tuple[Any, Any]:
         """See `state.read`."""
-        arguments = _tensors((ids, positions, valid, np.int32(offset)))
-        return self._function("read", (ids.shape, valid.shape), self._read)(w, cache, *arguments)
+        arguments = _tensors((ids, positions, valid, np.int32(offset), inputs or {}))
+        shapes = tuple((name, values.shape) for name, values in (inputs or {}).items())
+        return self._function("read", (ids.shape, valid.shape, shapes), self._read)(w, cache, *arguments)
 
     def settle(self, state: State, logits: Any, uniform: Any, numbers: Controls, mode: Mode) -> State:
         """See `state.settle`."""
@@ -72,8 +75,10 @@ class Loop:
         state, ids, taken = function(w, *_tensors((state, padded, np.int32(steps), numbers)))
         return state, ids.numpy()[:, : int(taken)]
 
-    def _read(self, w: Any, cache: Any, ids: Any, positions: Any, valid: Any, offset: Any) -> tuple[Any, Any]:
-        return read(self.model, w, cache, ids, positions, valid, offset)
+    def _read(
+        self, w: Any, cache: Any, ids: Any, positions: Any, valid: Any, offset: Any, inputs: Any
+    ) -> tuple[Any, Any]:
+        return read(self.model, w, cache, ids, positions, valid, offset, inputs)
 
     def _function(self, name: str, key: Hashable, function: Callable[..., Any]) -> Any:
         """The compiled function for a shape and mode.

@@ -1,7 +1,6 @@
 """The loop in PyTorch: eager, in inference mode, with Python integers for offsets and a cache written in place.
 
-Weights that are stored narrower than they are computed in are widened at each use: a widened copy of the model would
-be faster and need up to three times the memory.
+Weights that are stored narrower than they are computed in are widened at each use, unless `model.repack()` packed them.
 """
 
 from __future__ import annotations
@@ -35,9 +34,13 @@ class Loop:
         return keras.device(str(_first_tensor(w).device))
 
     @torch.inference_mode()
-    def read(self, w: Any, cache: Any, ids: Any, positions: Any, valid: Any, offset: int) -> tuple[Any, Any]:
+    def read(
+        self, w: Any, cache: Any, ids: Any, positions: Any, valid: Any, offset: int, inputs: Any = None
+    ) -> tuple[Any, Any]:
         """See `state.read`."""
-        return read(self.model, w, cache, ops.convert_to_tensor(ids), ops.convert_to_tensor(positions), valid, offset)
+        ids, positions = ops.convert_to_tensor(ids), ops.convert_to_tensor(positions)
+        inputs = {name: ops.convert_to_tensor(values) for name, values in (inputs or {}).items()}
+        return read(self.model, w, cache, ids, positions, valid, offset, inputs)
 
     @torch.inference_mode()
     def settle(self, state: State, logits: Any, uniform: Any, numbers: Controls, mode: Mode) -> State:

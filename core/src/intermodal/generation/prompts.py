@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 
 from intermodal.errors import GenerationError, TokenizerError
 
-EXPECTED = 'a string, a list of strings, token ids, or {"input_ids": …, "attention_mask": …}'
-_BY_KEYWORD = ("input_ids", "attention_mask", "token_type_ids")
+EXPECTED = 'a string, a list of strings, {"text": …, "images": …}, token ids, or {"input_ids": …, "attention_mask": …}'
+_BY_KEYWORD = ("input_ids", "attention_mask", "token_type_ids", "pixel_values")
 
 
 @dataclass(frozen=True)
@@ -22,11 +22,13 @@ class Prompts:
         rows: ids of each prompt, without padding; none is empty.
         form: what was passed, and so what is returned: one text, several, or ids.
         given: (B, T) ids as they were passed, padding included; None for text.
+        inputs: what the backbone reads beside the ids, such as pixels.
     """
 
     rows: list[list[int]]
     form: Literal["text", "texts", "ids"]
     given: np.ndarray | None = None
+    inputs: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 def read_prompts(prompt: Any, model: Any, bos: int | None) -> Prompts:
@@ -34,22 +36,34 @@ def read_prompts(prompt: Any, model: Any, bos: int | None) -> Prompts:
 
     Args:
         prompt: see `EXPECTED`. Ids are (B, T) or (T,), lists, arrays or tensors of any library; the mask is 1 for text.
-        model: for its tokenizer and the size of its vocabulary.
+            Beside ids stands what else the model takes (`pixel_values`); images beside texts are as `Processor` takes
+            them, and a list of `{"text": …, "images": …}` is several prompts.
+        model: for its tokenizer, its processor and the size of its vocabulary.
         bos: what an empty prompt begins with, if there is such a token.
 
     Raises:
         GenerationError: it is something else, is empty, or holds ids that the model does not know.
+        InputError: images cannot be read, or are not as many as the text says.
         TokenizerError: it is text, and the checkpoint has no tokenizer.
     """
-    if isinstance(prompt, str):
-        return Prompts(_encode([prompt], model, bos), "text")
+    listed = list(prompt) if isinstance(prompt, list | tuple) else []
+    texts = isinstance(prompt, str) or (isinstance(prompt, list | tuple) and all(isinstance(t, str) for t in listed))
+    if texts and getattr(model, "processor", None) is None:
+        single = isinstance(prompt, str)
+        return Prompts(encode([prompt] if single else listed, model, bos), "text" if single else "texts")
+    if texts or "text" in _keys(prompt) or any(isinstance(entry, Mapping) for entry in listed):
+        from intermodal.generation.image_prompts import read_with_images
+
+        return read_with_images(prompt, model, bos)
     if isinstance(prompt, Mapping):
-        return _read_ids(prompt, model.config.vocab_size)
-    if isinstance(prompt, list | tuple) and all(isinstance(text, str) for text in prompt):
-        return Prompts(_encode(list(prompt), model, bos), "texts")
-    if isinstance(prompt, list | tuple) or hasattr(prompt, "shape"):
-        return _read_ids({"input_ids": prompt}, model.config.vocab_size)
+        return _read_ids(prompt, model)
+    if (listed and not any(isinstance(entry, str) for entry in listed)) or hasattr(prompt, "shape"):
+        return _read_ids({"input_ids": prompt}, model)
     raise GenerationError(f"A prompt is {EXPECTED}; got {type(prompt).__name__}.")
+
+
+def _keys(prompt: Any) -> set[Any]:
+    return set(prompt) if isinstance(prompt, Mapping) else set()
 
 
 def take_prompt(prompt: Any, options: dict[str, Any]) -> Any:
@@ -87,14 +101,28 @@ def require_tokenizer(model: Any) -> Any:
     return model.tokenizer
 
 
-def _encode(texts: list[str], model: Any, bos: int | None) -> list[list[int]]:
+def encode(texts: list[str], model: Any, bos: int | None) -> list[list[int]]:
+    """Ids of each text. Raises as `read_prompts` does."""
     tokenizer = require_tokenizer(model)
-    rows = tokenizer(texts)["input_ids"] if texts else []
+    return begun(tokenizer(texts)["input_ids"] if texts else [], model, bos)
+
+
+def begun(rows: list[list[int]], model: Any, bos: int | None) -> list[list[int]]:
+    """Encoded prompts, checked; an empty one begins with the token that begins a text.
+
+    Raises:
+        GenerationError: there is no such token, or the model does not know an id.
+    """
     for index, row in enumerate(rows):
         if not row and bos is None:
             raise GenerationError(f"Prompt {index} is empty, and the model has no token to begin a text with.")
-        rows[index] = check_ids(row if bos is None else row or [bos], index, model.config.vocab_size)
+        rows[index] = check_ids(row if bos is None else row or [bos], index, known_ids(model))
     return rows
+
+
+def known_ids(model: Any) -> int:
+    """How many ids the model takes: those of its table, and an image token beyond it, which has no row of its own."""
+    return max(model.config.vocab_size, getattr(model.config, "image_token_id", -1) + 1)
 
 
 def check_ids(row: list[int], index: int, vocabulary: int) -> list[int]:
@@ -111,8 +139,9 @@ def check_ids(row: list[int], index: int, vocabulary: int) -> list[int]:
     return row
 
 
-def _read_ids(prompt: Mapping[str, Any], vocabulary: int) -> Prompts:
-    unknown = sorted(set(prompt) - {"input_ids", "attention_mask"})
+def _read_ids(prompt: Mapping[str, Any], model: Any) -> Prompts:
+    others = getattr(model, "prompt_inputs", ())
+    unknown = sorted(set(prompt) - {"input_ids", "attention_mask", *others})
     if "input_ids" not in prompt or unknown:
         raise GenerationError(f"A prompt is {EXPECTED}; got a dict with {', '.join(map(str, prompt)) or 'nothing'}.")
     ids = _integers(prompt["input_ids"], "input_ids")
@@ -126,8 +155,9 @@ def _read_ids(prompt: Mapping[str, Any], vocabulary: int) -> Prompts:
     for index, row in enumerate(rows):
         if not row:
             raise GenerationError(f"Row {index} of input_ids is empty or all padding: it needs at least one token.")
-        check_ids(row, index, vocabulary)
-    return Prompts(rows, "ids", ids)
+        check_ids(row, index, known_ids(model))
+    given = {name: prompt[name] for name in others if prompt.get(name) is not None}
+    return Prompts(rows, "ids", ids, model.check_prompt_inputs(rows, ids, given) if given else {})
 
 
 def _integers(values: Any, name: str) -> np.ndarray:

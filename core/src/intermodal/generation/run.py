@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
+
+import numpy as np
 
 from intermodal.generation.batch import RUN
 from intermodal.generation.decoding import Decoding
@@ -30,6 +32,7 @@ class Run:
         rows: token ids of each prompt; none is empty.
         settings: of this call.
         stream: somebody waits for pieces.
+        inputs: what the backbone reads beside the prompts, such as pixels.
 
     Raises:
         GenerationError: more is asked for than the context holds.
@@ -37,11 +40,17 @@ class Run:
     """
 
     def __init__(
-        self, model: Any, rows: Sequence[Sequence[int]], settings: GenerationSettings, *, stream: bool = False
+        self,
+        model: Any,
+        rows: Sequence[Sequence[int]],
+        settings: GenerationSettings,
+        *,
+        stream: bool = False,
+        inputs: Mapping[str, np.ndarray] | None = None,
     ) -> None:
         if settings.stop_strings:
             require_tokenizer(model)
-        self._model, self._rows, self._settings = model, rows, settings
+        self._model, self._rows, self._settings, self._inputs = model, rows, settings, inputs
         context = getattr(model.config, "max_position_embeddings", None)
         self._lengths = [settings.resolve_lengths(len(row), context) for row in rows]
         self._transcripts = [
@@ -60,7 +69,7 @@ class Run:
             return
         mode, numbers = choice(self._model, self._settings, self._lengths)
         limits = [lengths.new for lengths in self._lengths]
-        decoding = Decoding(self._model, self._rows, limits, mode, numbers, self._settings.seed)
+        decoding = Decoding(self._model, self._rows, limits, mode, numbers, self._settings.seed, self._inputs)
         while not all(transcript.finish_reason for transcript in self._transcripts):
             with self._pace as steps:
                 ids = decoding.advance(steps)

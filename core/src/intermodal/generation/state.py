@@ -47,14 +47,23 @@ class State(NamedTuple):
 
 
 def read(
-    model: Any, w: Any, cache: list[Any], ids: Tensor, positions: Tensor, valid: Any, offset: Any
+    model: Any,
+    w: Any,
+    cache: list[Any],
+    ids: Tensor,
+    positions: Tensor,
+    valid: Any,
+    offset: Any,
+    inputs: dict[str, Tensor] | None = None,
 ) -> tuple[Tensor, list[Any]]:
     """Read a piece of the prompts, ids and positions (B, T), into the cache at `offset`.
+
+    `inputs` are what the backbone reads besides, such as pixels; then the piece is the whole of the prompts.
 
     Returns:
         The last position's logits (B, V) and the cache.
     """
-    step = Step(ids, positions, valid=valid, cache=cache, offset=offset)
+    step = Step(ids, positions, valid=valid, cache=cache, offset=offset, inputs=inputs)
     logits = model.logits(w, step, last_only=True)[:, 0]
     return logits, step.cache
 

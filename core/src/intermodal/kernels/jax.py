@@ -168,16 +168,23 @@ class Reach(NamedTuple):
 
 
 def attention_mask(
-    valid: Tensor | None, queries: int, keys: int, offset: Any = 0, *, causal: bool = True, window: int | None = None
+    valid: Tensor | None,
+    queries: int,
+    keys: int,
+    offset: Any = 0,
+    *,
+    causal: bool = True,
+    window: int | None = None,
+    blocks: Tensor | None = None,
 ) -> Tensor | Reach | None:
     """As `reference.attention_mask`; where a causal window reaches part of the keys only, a `Reach`."""
     reached = None if window is None else window + queries - 1
     if not causal or reached is None or reached >= keys:
-        return reference.attention_mask(valid, queries, keys, offset, causal=causal, window=window)
+        return reference.attention_mask(valid, queries, keys, offset, causal=causal, window=window, blocks=blocks)
     start = jnp.clip(offset + queries - reached, 0, keys - reached)
     if valid is not None:
         valid = lax.dynamic_slice_in_dim(valid, start, reached, axis=1)
-    seen = reference.attention_mask(valid, queries, reached, offset - start, window=window)
+    seen = reference.attention_mask(valid, queries, reached, offset - start, window=window, blocks=blocks)
     return Reach(seen, start)
 
 

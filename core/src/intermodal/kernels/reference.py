@@ -122,7 +122,14 @@ def merge_heads(x: Tensor) -> Tensor:
 
 
 def attention_mask(
-    valid: Tensor | None, queries: int, keys: int, offset: Any = 0, *, causal: bool = True, window: int | None = None
+    valid: Tensor | None,
+    queries: int,
+    keys: int,
+    offset: Any = 0,
+    *,
+    causal: bool = True,
+    window: int | None = None,
+    blocks: Tensor | None = None,
 ) -> Tensor | None:
     """Who may look at whom: True where a query sees a key. Broadcasts to (B, N, T, S); None when all see all.
 
@@ -132,20 +139,33 @@ def attention_mask(
         keys: S.
         causal: no query sees a later key.
         window: a query sees itself, the `window - 1` keys before it and, unless causal, as many after it.
+        blocks: (B, T) numbers of blocks, -1 for none, of queries that stand at key 0: those of one block also see the
+            later ones of it, however far. Only where the mask is causal.
     """
     mask = None
     if causal or window is not None:
         row = ops.arange(queries)[:, None] + offset
         column = ops.arange(keys)[None, :]
         seen = column <= row if causal else ops.ones((queries, keys), dtype="bool")
+        if blocks is not None:
+            seen = ops.logical_or(seen, same_block(blocks, keys))
         if window is not None:
             distance = row - column if causal else ops.abs(row - column)
             seen = ops.logical_and(seen, distance < window)
-        mask = seen[None, None]
+        mask = seen[None, None] if blocks is None else seen[:, None]
     if valid is not None:
         text = ops.cast(valid, "bool")[:, None, None, :]
         mask = text if mask is None else ops.logical_and(mask, text)
     return mask
+
+
+def same_block(blocks: Tensor, keys: int) -> Tensor:
+    """Whether a query and a key are of one block: blocks (B, T) → (B, T, keys), false for keys beyond T."""
+    known = blocks.shape[1]  # None where the backend leaves it open, and then there is no cache
+    of_keys = blocks
+    if known is not None and known != keys:
+        of_keys = ops.pad(blocks, [(0, 0), (0, keys - known)], constant_values=-1)
+    return ops.logical_and(blocks[:, :, None] == of_keys[:, None, :], blocks[:, :, None] >= 0)
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor, mask: Any, scale: float) -> Tensor:

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from intermodal.kernels import torch_packed
 from intermodal.kernels.bundle import Bundle
 from intermodal.kernels.reference import capacity as capacity
 from intermodal.kernels.reference import grow as grow
@@ -16,6 +17,13 @@ Cache = tuple[Tensor, Tensor]
 
 CAUSAL = "causal"
 """A mask that `attention` hands to the fused operator as a flag instead of a matrix."""
+
+WIDENED = 1 << 20
+"""Elements of a narrow weight that are widened at a time on a CPU.
+
+Widening the table of a vocabulary at once takes fresh memory from the system at every token, which is most of the time
+of decoding; what fits into the caches is reused.
+"""
 
 
 def _dtype(name: str) -> torch.dtype:
@@ -26,16 +34,29 @@ def _cast(tensor: Tensor, like: Tensor) -> Tensor:
     return tensor if tensor.dtype == like.dtype else tensor.to(like.dtype)
 
 
+def _product(x: Tensor, weight: Tensor) -> Tensor:
+    """`x @ weight.T`, a narrow weight widened to x's dtype a few rows at a time, which stay in the caches."""
+    if weight.dtype == x.dtype:
+        return F.linear(x, weight)
+    rows = max(1, WIDENED // weight.shape[1])
+    if x.device.type != "cpu" or len(weight) <= rows:
+        return F.linear(x, weight.to(x.dtype))
+    return torch.cat([F.linear(x, part.to(x.dtype)) for part in weight.split(rows)], dim=-1)
+
+
 def linear(x: Tensor, w: Bundle) -> Tensor:
     """As `reference.linear`."""
-    weight = _cast(w.weight, x)
-    if w.scale is not None:
-        y = F.linear(x, weight) * _cast(w.scale[:, 0], x)
-        y = y if w.bias is None else y + _cast(w.bias, x)
+    if w.scale is None and w.bias is not None and w.weight.dtype == x.dtype:
+        y = F.linear(x, w.weight, _cast(w.bias, x))
     else:
-        y = F.linear(x, weight, None if w.bias is None else _cast(w.bias, x))
+        if w.packed is not None and x.dtype == torch.float32 and not torch.is_grad_enabled():
+            y = torch_packed.product(x, w.packed)
+        else:
+            y = _product(x, w.weight)
+        y = y if w.scale is None else y * _cast(w.scale[:, 0], x)
+        y = y if w.bias is None else y + _cast(w.bias, x)
     if w.lora_a is not None:
-        y = y + F.linear(F.linear(x, _cast(w.lora_a, x)), _cast(w.lora_b, x)) * w.lora_scale
+        y = y + _product(_product(x, w.lora_a), w.lora_b) * w.lora_scale
     return y
 
 
@@ -121,27 +142,37 @@ def merge_heads(x: Tensor) -> Tensor:
 
 
 def attention_mask(
-    valid: Tensor | None, queries: int, keys: int, offset: int = 0, *, causal: bool = True, window: int | None = None
+    valid: Tensor | None,
+    queries: int,
+    keys: int,
+    offset: int = 0,
+    *,
+    causal: bool = True,
+    window: int | None = None,
+    blocks: Tensor | None = None,
 ) -> Tensor | str | None:
     """As `reference.attention_mask`; where no matrix is needed, none is made.
 
     A query that sees nothing (padding) would come out as NaN: it is let see everything, and nobody looks at it.
     """
     end = offset + queries
-    if valid is None and (window is None or window >= end):
+    if valid is None and blocks is None and (window is None or window >= end):
         if not causal or queries == 1:
             return None
         if offset == 0:
             return CAUSAL
     keys = min(keys, end) if causal else keys
-    device = valid.device if valid is not None else None
+    given = valid if valid is not None else blocks
+    device = given.device if given is not None else None
     row = torch.arange(offset, end, device=device)[:, None]
     column = torch.arange(keys, device=device)[None, :]
     mask = column <= row if causal else torch.ones(queries, keys, dtype=torch.bool, device=device)
+    if blocks is not None:
+        mask = mask | ((blocks[:, :, None] == blocks[:, None, :]) & (blocks[:, :, None] >= 0))
     if window is not None:
         distance = row - column if causal else (row - column).abs()
         mask = mask & (distance < window)
-    mask = mask[None, None]
+    mask = mask[None, None] if blocks is None else mask[:, None]
     if valid is None:
         return mask
     mask = mask & valid[:, None, None, :keys].bool()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from typing import Any
 
 from intermodal import kernels
@@ -50,6 +51,16 @@ class Backbone(Parameters):
     def tables(self) -> dict[str, int]:
         """Inputs that are indices, and how many rows the table has that they point into."""
         return {"input_ids": self.config.vocab_size}
+
+    def check_inputs(self, inputs: Mapping[str, Any]) -> None:
+        """Refuse what would be computed wrong in silence. Only what is in the host's memory can be looked at.
+
+        Raises:
+            InputError: an index is beyond its table; or what else the family checks.
+        """
+        from intermodal.tasks.inputs import check_indices
+
+        check_indices(inputs, self.tables())
 
     @property
     def pooled(self) -> bool:

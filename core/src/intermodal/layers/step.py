@@ -43,10 +43,15 @@ class Step:
         """T, the number of tokens of this pass (a tensor where the backend leaves it open)."""
         return kernels.length_of(self.token_ids)
 
-    def mask(self, *, causal: bool = True, window: int | None = None) -> Any:
-        """The attention mask for this pass, to be given to `attend`; layers of one kind share one."""
+    def mask(self, *, causal: bool = True, window: int | None = None, blocks: Tensor | None = None) -> Any:
+        """The attention mask for this pass, to be given to `attend`; layers of one kind share one.
+
+        Args are those of `kernels.attention_mask`; with `blocks`, this pass begins at the cache's first key.
+        """
         keys = kernels.capacity(self.cache[0]) if self.cache else self.length
-        return kernels.attention_mask(self.valid, self.length, keys, self.offset, causal=causal, window=window)
+        return kernels.attention_mask(
+            self.valid, self.length, keys, self.offset, causal=causal, window=window, blocks=blocks
+        )
 
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, *, mask: Any, scale: float) -> Tensor:
         """Attention of layer number `layer`, through the cache where there is one. Shapes as `kernels.attention`."""

@@ -43,7 +43,7 @@ def _deviations(value: Any) -> tuple[float, ...]:
     return values
 
 
-CHECKS = {
+IMAGE_CHECKS = {
     "do_convert_rgb": declare.BOOLEAN,
     "do_resize": declare.BOOLEAN,
     "size": Check('{"height": …, "width": …} in pixels', _size, lambda size: {"height": size[0], "width": size[1]}),
@@ -99,7 +99,7 @@ class ImageProcessor:
 
     type_name: ClassVar[str] = "ImageProcessor"
     """transformers' name of the class, for export."""
-    checks: ClassVar[Mapping[str, Check]] = CHECKS
+    checks: ClassVar[Mapping[str, Check]] = IMAGE_CHECKS
     """What the fields accept; a subclass with more fields adds to it."""
 
     do_convert_rgb: bool = True
@@ -135,8 +135,14 @@ class ImageProcessor:
 
     def to_hf(self) -> dict[str, Any]:
         """The content of a preprocessor_config.json that transformers reads to the same pixels."""
-        written = {name: check.write(getattr(self, name)) for name, check in self.checks.items()}
-        return {**self.raw, **written, "image_processor_type": self.type_name}
+        return {**self.raw, **self._written(), "image_processor_type": self.type_name}
+
+    def _written(self) -> dict[str, Any]:
+        return {name: check.write(getattr(self, name)) for name, check in self.checks.items()}
+
+    def changed(self, settings: Mapping[str, Any]) -> Self:
+        """The same image processor with other settings. Raises as `from_hf`."""
+        return type(self).from_hf({**self._written(), **settings}, file="images_kwargs") if settings else self
 
     def __call__(self, images: Any) -> dict[str, np.ndarray]:
         """Pixels of an image or a list of images; an image is what `images.read_image` takes.

@@ -12,6 +12,7 @@ from intermodal.processing.messages import is_batch
 from intermodal.processing.tokenizer import Tokenizer
 
 FILE = "processor_config.json"
+_FOR_THE_CALL = ("padding", "padding_side", "return_tensors", "images_kwargs")
 
 
 class Processor:
@@ -27,6 +28,7 @@ class Processor:
         raw: processor_config.json.
 
     Attributes:
+        images_kwargs: settings that go before the image processor's own, in every call; a family has its defaults.
         placeholder: text that stands for an image.
         token_id: the token whose embeddings an image replaces.
     """
@@ -34,6 +36,7 @@ class Processor:
     type_name: ClassVar[str] = "Processor"
     """transformers' name of the class, for export."""
 
+    images_kwargs: Mapping[str, Any] = {}
     placeholder: str
     token_id: int
 
@@ -58,6 +61,7 @@ class Processor:
         padding: bool = False,
         padding_side: str | None = None,
         return_tensors: str | None = None,
+        images_kwargs: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
         """Encode a text, or a list of texts, with its images.
 
@@ -69,12 +73,14 @@ class Processor:
             padding: pad to the longest row.
             padding_side: `"left"` or `"right"`; the files' own choice where None.
             return_tensors: `"np"` and others as a tokenizer's call takes them, instead of lists.
+            images_kwargs: settings of the image processor for this call, keys as in preprocessor_config.json.
 
         Returns:
             `input_ids`, `attention_mask`, `token_type_ids` (1 for tokens that an image replaces), each a list of rows;
             and where there are images `pixel_values` (views, 3, height, width), float32, in the order of the text.
 
         Raises:
+            ConfigError: a setting is malformed.
             InputError: a text has another number of placeholders than images, or an image cannot be read.
             TokenizerError: rows of different lengths are to be arrays, or there is no padding token.
         """
@@ -87,7 +93,8 @@ class Processor:
                     f"{self.placeholder}, which stands for one: write it once for each, where the image belongs."
                 )
         flat = [image for listed in of_texts for image in listed]
-        seen = self.image_processor(flat) if flat else {"num_crops": [], "pixel_values": None}
+        image_processor = self.image_processor.changed({**self.images_kwargs, **(images_kwargs or {})})
+        seen = image_processor(flat) if flat else {"num_crops": [], "pixel_values": None}
         expansions = iter([self.expansion(int(crops)) for crops in seen["num_crops"]])
         expanded = [self._expand(line, expansions) for line in texts]
         rows = dict(self.tokenizer(expanded, add_special_tokens=add_special_tokens, return_token_type_ids=False))
@@ -102,30 +109,35 @@ class Processor:
             result["pixel_values"] = seen["pixel_values"]
         return result
 
-    def apply_chat_template(self, messages: Any, **options: Any) -> dict[str, Any]:
+    def apply_chat_template(self, messages: Any, *arguments: Any, **options: Any) -> dict[str, Any]:
         """Render a conversation, or a list of them, with the images in its messages, and encode it.
 
         Args:
             messages: content is a list of parts; an image is `{"type": "image", "image": …}`, with `path`, `url` or
                 `base64` in the place of `image` as transformers has them.
-            options: as `Tokenizer.apply_chat_template` takes them, and `padding`, `padding_side`, `return_tensors`.
+            arguments, options: as `Tokenizer.apply_chat_template` takes them, and `padding`, `padding_side`,
+                `return_tensors`, `images_kwargs`.
 
         Returns:
             As `__call__`, a list of rows for one conversation too.
         """
-        call = {name: options.pop(name) for name in ("padding", "padding_side", "return_tensors") if name in options}
+        call = {name: options.pop(name) for name in _FOR_THE_CALL if name in options}
         chats = list(messages) if is_batch(messages) else [messages]
         images = [images_of_chat(chat) for chat in chats]
-        texts = self.tokenizer.apply_chat_template(chats, tokenize=False, **options)
+        plain = [[_without_images(message) for message in chat] for chat in chats]
+        texts = self.tokenizer.apply_chat_template(plain, *arguments, tokenize=False, **options)
         return self(texts, images, add_special_tokens=False, **call)
 
     def _expand(self, text: str, expansions: Any) -> str:
         first, *rest = text.split(self.placeholder)
         return first + "".join(next(expansions) + part for part in rest)
 
-    def to_hf(self) -> dict[str, Any]:
-        """The content of a processor_config.json that transformers reads to the same processor."""
-        return {**self.raw, "processor_class": self.type_name}
+    def files(self) -> dict[str, Any]:
+        """The files that transformers reads to the same processor, beside the tokenizer's: name → content."""
+        return {
+            "preprocessor_config.json": self.image_processor.to_hf(),
+            FILE: {**self.raw, "processor_class": self.type_name},
+        }
 
 
 def images_of_texts(images: Any, count: int, *, single: bool) -> list[list[Any]]:
@@ -153,10 +165,30 @@ def _of_one_text(entry: Any) -> list[Any]:
 
 def images_of_chat(messages: Any) -> list[Any]:
     """The images in a conversation's messages, in order."""
-    found = []
-    for message in messages if isinstance(messages, list | tuple) else ():
-        content = message.get("content") if isinstance(message, Mapping) else getattr(message, "content", None)
-        for part in content if isinstance(content, list | tuple) else ():
-            if isinstance(part, Mapping) and part.get("type") == "image":
-                found.append(part)
-    return found
+    chat = messages if isinstance(messages, list | tuple) else ()
+    return [part for message in chat for part in _parts(message) if part.get("type") == "image"]
+
+
+def _parts(message: Any) -> list[Mapping[str, Any]]:
+    content = message.get("content") if isinstance(message, Mapping) else getattr(message, "content", None)
+    return [part for part in content if isinstance(part, Mapping)] if isinstance(content, list | tuple) else []
+
+
+def _without_images(message: Any) -> Any:
+    """A message as a chat template needs it: it asks where images are, not what is in them.
+
+    Raises:
+        InputError: a part is neither text nor image, and would be left out in silence.
+    """
+    for part in _parts(message):
+        if part.get("type") not in ("text", "image"):
+            raise InputError(
+                f"A part of a message has the type {part.get('type')!r}: this model takes text and images."
+            )
+    if not any(part.get("type") == "image" for part in _parts(message)) or not isinstance(message, Mapping):
+        return message
+    content = [
+        {"type": "image"} if isinstance(part, Mapping) and part["type"] == "image" else part
+        for part in message["content"]
+    ]
+    return {**message, "content": content}

@@ -121,5 +121,5 @@ def _set_decoder(backend: Tokenizer, model: spm.SentencePieceModel, prefix: bool
 def _added(piece: spm.Piece) -> AddedToken:
     from tokenizers import AddedToken
 
-    # Runs of spaces, as Gemma's vocabularies have, are there only once the text is normalised.
+    # Runs of spaces, as some vocabularies have, are there only once the text is normalised.
     return AddedToken(piece.text, normalized=SPACE in piece.text, special=piece.kind == spm.CONTROL)

@@ -16,14 +16,21 @@ if TYPE_CHECKING:
 BACKBONE_TASK = "feature-extraction"
 """The task of a checkpoint without a head, and of asking for none."""
 
-LANGUAGE_TASKS = ("text-generation", "fill-mask", "next-sentence-prediction", "pretraining")
-"""Tasks whose head was trained together with the backbone, on text alone."""
+LANGUAGE_TASKS = (
+    "text-generation",
+    "image-text-to-text",
+    "fill-mask",
+    "next-sentence-prediction",
+    "pretraining",
+)
+"""Tasks whose head was trained together with the backbone."""
 
 SENTENCE_TASK = "sentence-similarity"
 """The task of a checkpoint without a head that says how to make one vector of a text."""
 
 CLASSES = {
     "text-generation": "intermodal.tasks.causal_lm:CausalLM",
+    "image-text-to-text": "intermodal.tasks.image_text:ImageTextToText",
     BACKBONE_TASK: "intermodal.tasks.features:FeatureExtraction",
     "text-classification": "intermodal.tasks.classification:TextClassification",
     "token-classification": "intermodal.tasks.classification:TokenClassification",

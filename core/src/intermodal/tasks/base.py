@@ -15,12 +15,14 @@ from intermodal.layers.backbone import Backbone
 from intermodal.layers.parameters import Parameters, Supply, Tree
 from intermodal.layers.step import Step
 from intermodal.layers.storage import StoragePolicy
-from intermodal.tasks.inputs import check_indices, check_keywords
+from intermodal.tasks.inputs import check_keywords
 from intermodal.tasks.outputs import named_outputs
 from intermodal.weights.map import WeightMap
 
 if TYPE_CHECKING:
     from intermodal.generation.settings import GenerationSettings
+    from intermodal.layers.repack import Repacked
+    from intermodal.processing.processor import Processor
     from intermodal.processing.tokenizer import Tokenizer
     from intermodal.weights.report import LoadReport
 
@@ -39,6 +41,7 @@ class TaskModel(keras.Model):
         family: who it belongs to. `config`: the family's typed config. `weight_map`: its weights, by name.
         backbone, head: the layers that own the variables. `head` is None where the task has none of its own.
         tokenizer: from the checkpoint, or None where it holds none.
+        processor: for families that take images beside text: makes ids and pixels of both.
         generation_settings: defaults of the checkpoint's generation_config.json.
         report: what was loaded from where; None for a model that was not loaded.
     """
@@ -65,6 +68,7 @@ class TaskModel(keras.Model):
         head = [variable for variable in weight_map.variables() if variable.head]
         self.head = Parameters(head, supply, policy, name="head") if head else None
         self.tokenizer: Tokenizer | None = None
+        self.processor: Processor | None = None
         self.generation_settings: GenerationSettings | None = None
         self.report: LoadReport | None = None
         self.adapter: dict[str, Any] | None = None
@@ -99,7 +103,7 @@ class TaskModel(keras.Model):
             inputs = {self.main_input: inputs, **{name: keywords.pop(name) for name in names}}
         if self.main_input not in inputs:
             raise ValueError(f"{type(self).__name__} needs {self.main_input}; got {sorted(inputs)}")
-        check_indices(inputs, self.backbone.tables())
+        self.backbone.check_inputs(inputs)
         return super().__call__(inputs, **keywords)
 
     def call(self, inputs: dict[str, Tensor], training: bool = False) -> Any:
@@ -138,6 +142,21 @@ class TaskModel(keras.Model):
             options["config"] = config
         quantize(self, str(mode), **options)
 
+    def repack(self) -> Repacked:
+        """Pack narrow linears for generating on PyTorch and a CPU: stored in 16 bits, computed in float32.
+
+        The packed weights come beside the model's own, at 2 bytes an element, and serve where no gradients are asked
+        for. Nothing is lost: a weight that cannot be packed exactly is left as it is, and one that is changed later
+        (by `fit`, `quantize`, `load_weights`) is no longer taken from its packed form until `repack` is called again.
+        They are not saved.
+
+        Raises:
+            WeightError: another backend or device, a build of PyTorch without FBGEMM, or no narrow linears.
+        """
+        from intermodal.layers.repack import repack
+
+        return repack(self)
+
     def num_parameters(self, only_trainable: bool = False, exclude_embeddings: bool = False) -> int:
         """How many numbers its weights are; those that several layers share count once."""
         declared = [(variable, part.by_name[variable.name]) for part in self.parts() for variable in part.declared]
@@ -165,7 +184,7 @@ class TaskModel(keras.Model):
 
     def more_files(self) -> dict[str, Any]:
         """JSON files that the task needs beside config.json when it is saved: name → content."""
-        return {}
+        return self.processor.files() if self.processor else {}
 
     def get_config(self) -> dict[str, Any]:
         """What `from_config` needs to make the same model, blank."""

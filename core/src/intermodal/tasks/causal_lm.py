@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 
@@ -18,6 +18,8 @@ class CausalLM(TaskModel):
     """Called, it returns logits (batch, sequence, vocabulary) in float32."""
 
     task = "text-generation"
+    prompt_inputs: ClassVar[tuple[str, ...]] = ()
+    """What `generate` takes beside token ids."""
 
     def logits(self, w: Tree, step: Step, *, last_only: bool = False) -> Tensor:
         """Logits of every position (B, T, V), or of the last alone (B, 1, V), in float32. `step.cache` is replaced.

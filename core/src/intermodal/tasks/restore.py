@@ -112,24 +112,29 @@ def _saved_config(path: str | Path) -> dict[str, Any]:
 
 
 def save_assets(model: TaskModel, folder: str) -> None:
-    """Write the tokenizer's files and generation_config.json into `folder`."""
+    """Write the files of tokenizer and processor, and generation_config.json, into `folder`."""
     if model.tokenizer is not None:
         model.tokenizer.save_pretrained(folder)
     if model.generation_settings is not None:
         content = json.dumps(model.generation_settings.to_hf(), indent=2)
         (Path(folder) / "generation_config.json").write_text(content, encoding="utf-8")
+    for name, content in (model.processor.files() if model.processor else {}).items():
+        (Path(folder) / name).write_text(json.dumps(content, indent=2), encoding="utf-8")
 
 
 def load_assets(model: TaskModel, folder: str) -> None:
     """Read what `save_assets` wrote."""
     from intermodal.generation.settings import GenerationSettings
     from intermodal.processing.load import tokenizer_from_repository
+    from intermodal.processing.load_processor import processor_from_repository
     from intermodal.processing.tokenizer import Tokenizer
     from intermodal.sources import open_repository
     from intermodal.sources.base import Access
 
-    parts = tokenizer_from_repository(open_repository(folder, Access()))
+    repository = open_repository(folder, Access())
+    parts = tokenizer_from_repository(repository)
     model.tokenizer = Tokenizer(parts) if parts else None
+    model.processor = processor_from_repository(repository, model.family, model.tokenizer, model.config)
     settings = Path(folder) / "generation_config.json"
     if settings.exists():
         raw = json.loads(settings.read_text(encoding="utf-8"))

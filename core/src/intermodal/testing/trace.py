@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from intermodal.weights.map import unprefixed
+
 if TYPE_CHECKING:
     from intermodal.tasks.base import TaskModel
     from intermodal.testing.references import Reference
@@ -113,7 +115,7 @@ def trace_reference(model: TaskModel, reference: Reference, inputs: dict[str, np
 
     for name, module in theirs.named_modules():
         if any(True for _ in module.parameters(recurse=False)):
-            module.register_forward_hook(hook(name.removeprefix(prefix)))
+            module.register_forward_hook(hook(unprefixed(prefix, name)))
     with torch.no_grad():
         theirs(**{name: torch.tensor(values) for name, values in inputs.items()})
     return found

@@ -16,7 +16,7 @@ from intermodal.checkpoints.write_safetensors import write_sharded
 from intermodal.errors import WeightError
 from intermodal.output import replaced_folder
 from intermodal.tasks import BACKBONE_TASK
-from intermodal.weights.map import HUGGINGFACE, Alias, Weight, WeightMap
+from intermodal.weights.map import HUGGINGFACE, Alias, Weight, WeightMap, prefixed
 
 if TYPE_CHECKING:
     from intermodal.tasks.base import TaskModel
@@ -40,7 +40,7 @@ def exported_tensors(weight_map: WeightMap, dtype_of: Callable[[str], str], *, w
     for weight in weight_map.weights:
         if weight.tied_to is None:
             alias = weight.aliases.get(HUGGINGFACE) or Alias(weight.name)
-            groups.setdefault(("" if weight.head else prefix) + alias.name, []).append((weight, alias))
+            groups.setdefault(prefixed("" if weight.head else prefix, alias.name), []).append((weight, alias))
     tensors = []
     for name, members in groups.items():
         weight, alias = members[0]

@@ -22,6 +22,11 @@ task gets a new head, it is new as well, because it stands between backbone and 
 
 HUGGINGFACE = "huggingface"
 
+Prefix = str | Mapping[str, str]
+"""What checkpoints write before the backbone's names: one text for all; or, for models made of parts, by what names
+begin with, what stands there instead: `{"": "language_model.model.", "vision_tower.": "vision_tower.vision_model."}`.
+The longest beginning counts."""
+
 
 @dataclass(frozen=True)
 class Part:
@@ -141,10 +146,10 @@ class WeightMap:
     """
 
     weights: tuple[Weight, ...]
-    prefix: str = ""
-    prefixes: tuple[str, ...] = ("",)
+    prefix: Prefix = ""
+    prefixes: tuple[Prefix, ...] = ("",)
     ignored: tuple[Ignored, ...] = ()
-    base_prefix: str = ""
+    base_prefix: Prefix = ""
     left_out: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -185,6 +190,23 @@ class WeightMap:
             if weight.tied_to is None:
                 groups.setdefault(weight.variable, []).append(weight)
         return [_variable(name, members) for name, members in groups.items()]
+
+
+def prefixed(prefix: Prefix, name: str) -> str:
+    """A backbone's name as a checkpoint with this prefix has it."""
+    if isinstance(prefix, str):
+        return prefix + name
+    beginning = max(filter(name.startswith, prefix), key=len)
+    return prefix[beginning] + name[len(beginning) :]
+
+
+def unprefixed(prefix: Prefix, name: str) -> str:
+    """A backbone's name without the prefix that a checkpoint writes before it; as it is where it has none."""
+    beginnings = {"": prefix} if isinstance(prefix, str) else prefix
+    for beginning, lead in sorted(beginnings.items(), key=lambda pair: len(pair[1]), reverse=True):
+        if name.startswith(lead):
+            return beginning + name[len(lead) :]
+    return name
 
 
 def _variable(name: str, members: Sequence[Weight]) -> Variable:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from intermodal.checkpoints.base import TensorInfo
 from intermodal.errors import WeightError
-from intermodal.weights.map import HUGGINGFACE, Alias, Part, Variable, Weight, WeightMap
+from intermodal.weights.map import HUGGINGFACE, Alias, Part, Prefix, Variable, Weight, WeightMap, prefixed
 
 _SHOWN = 8  # names listed in an error before "and n more"
 
@@ -45,7 +45,7 @@ class Plan:
     ignored: Mapping[str, str]
     new: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
-    prefix: str = ""
+    prefix: Prefix = ""
     mismatched: Mapping[str, tuple[tuple[int, ...], tuple[int, ...]]] = field(default_factory=dict)
 
     def untrained(self) -> Plan:
@@ -140,11 +140,10 @@ def make_plan(
     )
 
 
-def _prefix(weight_map: WeightMap, tensors: Mapping[str, TensorInfo]) -> str:
+def _prefix(weight_map: WeightMap, tensors: Mapping[str, TensorInfo]) -> Prefix:
     """The one prefix under which most backbone names are found; resolved once, from the whole list of names."""
     names = [spelling for w in weight_map.weights if not w.head for spelling in (_name(w, HUGGINGFACE), *w.legacy)]
-    counts = {prefix: sum(prefix + name in tensors for name in names) for prefix in weight_map.prefixes}
-    return max(weight_map.prefixes, key=lambda prefix: counts[prefix])
+    return max(weight_map.prefixes, key=lambda prefix: sum(prefixed(prefix, name) in tensors for name in names))
 
 
 def _name(weight: Weight, dialect: str) -> str:
@@ -153,15 +152,15 @@ def _name(weight: Weight, dialect: str) -> str:
 
 
 def _find(
-    weight: Weight, tensors: Mapping[str, TensorInfo], dialect: str, prefix: str
+    weight: Weight, tensors: Mapping[str, TensorInfo], dialect: str, prefix: Prefix
 ) -> tuple[Alias, TensorInfo | None]:
     """The alias under which a dialect keeps the weight, and the tensor if it is there."""
     alias = weight.aliases.get(dialect) or Alias(weight.name)
     lead = "" if weight.head else prefix
     for spelling in (alias.name, *weight.legacy):
-        if lead + spelling in tensors:
-            return alias, tensors[lead + spelling]
-    return Alias(lead + alias.name, alias.transform, alias.part, alias.of_shape), None
+        if (name := prefixed(lead, spelling)) in tensors:
+            return alias, tensors[name]
+    return Alias(prefixed(lead, alias.name), alias.transform, alias.part, alias.of_shape), None
 
 
 def _unused(
@@ -212,7 +211,7 @@ def _check_left_out(found: _Findings, left_out: list[Weight], pieces: Mapping[st
     found.missing.extend(f"{weight.name} {weight.shape}" for weight in left_out if weight.module in loaded)
 
 
-def _message(found: _Findings, unexpected: list[str], prefix: str) -> str:
+def _message(found: _Findings, unexpected: list[str], prefix: Prefix) -> str:
     lines = ["The checkpoint does not fit its config:"]
     for word, names in (("missing", found.missing), ("unexpected", unexpected), ("wrong", found.wrong)):
         if names:

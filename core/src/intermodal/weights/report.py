@@ -6,6 +6,8 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from intermodal.weights.map import Prefix
+
 _SHOWN = 8  # names of new variables in the text; the data has all
 
 
@@ -47,7 +49,7 @@ class LoadReport:
     storage: str
     compute: str
     intermodal_version: str
-    prefix: str = ""
+    prefix: Prefix = ""
     files: list[str] = field(default_factory=list)
     parameters: int = 0
     stored_bytes: int = 0

@@ -67,6 +67,26 @@ class Permute(Transform):
 
 
 @dataclass(frozen=True)
+class Flatten(Transform):
+    """All axes but the first become one; `stored` is the shape in the checkpoint.
+
+    A convolution whose kernel is as wide as its stride is a linear of patches: (out, in, height, width) becomes
+    (out, in * height * width).
+    """
+
+    stored: tuple[int, ...]
+
+    def load(self, values: np.ndarray) -> np.ndarray:
+        return values.reshape(len(values), -1)
+
+    def export(self, values: np.ndarray) -> np.ndarray:
+        return values.reshape(self.stored)
+
+    def stored_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        return self.stored
+
+
+@dataclass(frozen=True)
 class Deinterleave(Transform):
     """Rotary pairs stored side by side (x0 y0 x1 y1 …) become two halves (x0 x1 … y0 y1 …), head by head.
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from intermodal.api import Family, hookimpl
 
 _NORMS = "it has norms, caps and scales of its own; it is a family of its own"
-_IMAGES = "images are not supported yet: it has an image encoder (SigLIP) beside the text model"
+_IMAGES = 'it has an image encoder beside the text model: its model_type is "gemma3"'
+_TEXT = 'it has no image encoder: its model_type is "gemma3_text"'
 
 GEMMA_TEXT = Family(
     name="gemma3_text",
@@ -21,7 +22,6 @@ GEMMA_TEXT = Family(
     dialects={"gguf": "intermodal_gemma3.gguf:config_from_gguf"},
     task_classes={"sentence-similarity": "intermodal.api:SentenceEmbedding"},
     refused={
-        "gemma3": _IMAGES,
         "Gemma3ForConditionalGeneration": _IMAGES,
         "Gemma3Model": _IMAGES,
         "Gemma3ForSequenceClassification": _IMAGES,
@@ -37,8 +37,24 @@ GEMMA_TEXT = Family(
     },
 )
 
+GEMMA = Family(
+    name="gemma3",
+    model_types=("gemma3",),
+    config="intermodal_gemma3.image_config:GemmaConfig",
+    backbone="intermodal_gemma3.image_model:GemmaImageBackbone",
+    weight_map="intermodal_gemma3.image_weights:weight_map",
+    architectures={
+        "Gemma3ForConditionalGeneration": "image-text-to-text",
+        "Gemma3Model": "feature-extraction",
+        "Gemma3ForSequenceClassification": "text-classification",
+    },
+    image_processor="intermodal_gemma3.image_processor:GemmaImageProcessor",
+    processor="intermodal_gemma3.image_processor:GemmaProcessor",
+    refused={name: _TEXT for name in GEMMA_TEXT.architectures},
+)
+
 
 @hookimpl
 def intermodal_families() -> list[Family]:
-    """Give the Gemma 3 family: its text model and what shares its architecture."""
-    return [GEMMA_TEXT]
+    """Give the Gemma 3 families: its text model and what shares its architecture, and the model with images."""
+    return [GEMMA_TEXT, GEMMA]

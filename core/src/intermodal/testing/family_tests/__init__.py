@@ -64,7 +64,7 @@ class FamilyTests(
         tokenizer: a folder with the files of a tokenizer of this family, tokenizer.json among them; or a function
             `(folder) -> None` that writes them.
         golden_ids: text → ids without special tokens, which another program gives for that tokenizer.
-        vocabularies: names of llama.cpp's vocabularies that the family's GGUF files hold, such as `"llama-bpe"`;
+        vocabularies: names of llama.cpp's vocabularies that the family's GGUF files hold, such as `"gpt-2"`;
             compared with the ids beside them where INTERMODAL_LLAMA_CPP names llama.cpp's source.
     """
 

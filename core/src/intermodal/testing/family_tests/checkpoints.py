@@ -14,6 +14,7 @@ import pytest
 from intermodal.errors import WeightError
 from intermodal.testing.family_tests.subject import Subject, differences, outputs_of
 from intermodal.testing.references import Reference
+from intermodal.weights.map import Prefix, prefixed, unprefixed
 
 if TYPE_CHECKING:
     from intermodal.tasks.base import TaskModel
@@ -25,12 +26,12 @@ Tensors = Mapping[str, np.ndarray]
 class CheckpointTests:
     """Other forms of one checkpoint, each of which has to give the same variables."""
 
-    def test_prefix(self, prefix: str, subject: Subject, tmp_path: Path) -> None:
+    def test_prefix(self, prefix: Prefix, subject: Subject, tmp_path: Path) -> None:
         """Backbone names under each prefix that the map knows."""
         own, head = subject.weight_map().prefix, {w.name for w in subject.weight_map().weights if w.head}
 
         def renamed(tensors: Tensors) -> Tensors:
-            return {n if n in head else prefix + n.removeprefix(own): values for n, values in tensors.items()}
+            return {n if n in head else prefixed(prefix, unprefixed(own, n)): values for n, values in tensors.items()}
 
         assert_same_variables(subject, rewritten(subject.reference(), tmp_path, renamed), f"prefix {prefix!r}")
 
@@ -47,7 +48,9 @@ class CheckpointTests:
         prefix = subject.weight_map().prefix
         for spelling in range(max(len(weight.legacy) for weight in weights)):
             older = {
-                prefix * (not weight.head) + weight.name: prefix * (not weight.head) + weight.legacy[spelling]
+                prefixed("" if weight.head else prefix, weight.name): prefixed(
+                    "" if weight.head else prefix, weight.legacy[spelling]
+                )
                 for weight in weights
                 if spelling < len(weight.legacy)
             }
@@ -109,7 +112,8 @@ def _tied(subject: Subject) -> tuple[Reference, dict[str, str], dict[str, str]]:
         weight_map = subject.weight_map({TIE: True}, architecture)
         tied = {weight.name: weight.tied_to for weight in weight_map.weights if weight.tied_to}
         if tied:
-            whole = {weight.name: weight_map.prefix * (not weight.head) + weight.name for weight in weight_map.weights}
+            leads = {True: "", False: weight_map.prefix}
+            whole = {weight.name: prefixed(leads[weight.head], weight.name) for weight in weight_map.weights}
             return subject.reference(architecture, {TIE: True}), whole, tied
     pytest.fail(f"{TIE} = true, and the weight map of no architecture ties anything", pytrace=False)
 

@@ -12,7 +12,7 @@ import pytest
 from intermodal.testing.family_tests.subject import Subject
 
 OTHER_VALUES: dict[str, Any] = {
-    "architectures": ["BertModel"],
+    "architectures": ["AnotherModel"],
     "dtype": "float16",
     "torch_dtype": "float16",
     "transformers_version": "4.31.0",
@@ -129,8 +129,11 @@ def _outputs(subject: Subject, changes: Mapping[str, Any], weights: Mapping[str,
         model = _model(subject, changes)
     except ValueError:
         return None
-    model.load_state_dict(weights)
     found: Outputs = {}
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError:  # the key adds weights, or changes their shapes
+        return found
     for case, inputs in subject.cases(subject.task()).items():
         mask = inputs.get("attention_mask")
         for name, values in reference_outputs(model, **inputs).items():

@@ -11,6 +11,7 @@ import pytest
 from intermodal.testing.family_tests.config_fields import said
 from intermodal.testing.family_tests.subject import Subject
 from intermodal.testing.references import Reference
+from intermodal.weights.map import prefixed
 
 if TYPE_CHECKING:
     from intermodal.examination import Examined
@@ -42,7 +43,7 @@ class GGUFTests:
         theirs = gguf.get_tensor_name_map(numbers[_metadata(subject, config)[ARCHITECTURE]], blocks)
         for weight in weight_map.weights:
             leads = ("",) if weight.head else (weight_map.prefix, weight_map.base_prefix)  # its table has one of them
-            names = (theirs.get_name(lead + weight.name, try_suffixes=(".weight", ".bias")) for lead in leads)
+            names = (theirs.get_name(prefixed(lead, weight.name), try_suffixes=(".weight", ".bias")) for lead in leads)
             expected = next(filter(None, names), None)
             if expected is not None and weight.tied_to is None:
                 alias = weight.aliases.get(DIALECT)

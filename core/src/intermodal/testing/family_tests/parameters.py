@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from intermodal.errors import IntermodalError
 from intermodal.testing.family_tests.subject import Subject
@@ -11,7 +11,7 @@ from intermodal.testing.family_tests.subject import Subject
 if TYPE_CHECKING:
     from intermodal.testing.family_tests import FamilyTests
 
-_VALUES: dict[str, Callable[[Subject], Iterable[str]]] = {
+_VALUES: dict[str, Callable[[Subject], Iterable[Any]]] = {
     "variant": lambda subject: subject.variants,
     "refusal": lambda subject: subject.tests.refused,
     "architecture": lambda subject: subject.architectures,
@@ -24,13 +24,13 @@ _VALUES: dict[str, Callable[[Subject], Iterable[str]]] = {
 }
 
 
-def parameters(tests: type[FamilyTests], arguments: Iterable[str]) -> dict[str, list[str]]:
+def parameters(tests: type[FamilyTests], arguments: Iterable[str]) -> dict[str, list[Any]]:
     """For each argument of a test that the kit knows: the values to repeat it for.
 
     A family that cannot be used gives no values, so that its tests are collected and can say what is wrong with it.
     """
     subject = Subject(tests)
-    found: dict[str, list[str]] = {}
+    found: dict[str, list[Any]] = {}
     for argument in arguments:
         if argument in _VALUES:
             try:
