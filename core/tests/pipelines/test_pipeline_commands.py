@@ -29,7 +29,7 @@ def test_classify_prints_labels(classifier, capsys, monkeypatch):
 
 def test_classify_takes_labels_of_your_own(classifier, capsys):
     assert main(["classify", str(classifier), TEXTS[0], "--labels", "cat,dog", "--json"]) == 0
-    expected = intermodal.pipeline("zero-shot-classification", classifier)([TEXTS[0]], ["cat", "dog"])
+    expected = intermodal.pipeline("zero-shot-classification", classifier)([TEXTS[0]], candidate_labels=["cat", "dog"])
     assert_same(json.loads(capsys.readouterr().out), expected)
 
 
@@ -48,7 +48,7 @@ def test_fill_mask_label_tokens_and_answer(tmp_path, capsys):
 
     answering = encoder(tmp_path / "answering", "QuestionAnswering")
     assert main(["answer", str(answering), "the cat?", "the cat sat and the dog sat", "--json"]) == 0
-    expected = intermodal.pipeline(model=answering)(question="the cat?", context="the cat sat and the dog sat")
+    expected = intermodal.pipeline(model=answering)({"question": "the cat?", "context": "the cat sat and the dog sat"})
     assert_same(json.loads(capsys.readouterr().out), [expected])
 
 

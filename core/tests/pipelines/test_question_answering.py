@@ -20,7 +20,7 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def answer(folder):
+def answer(folder) -> Any:
     return intermodal.pipeline("question-answering", folder)
 
 
