@@ -25,6 +25,8 @@ def encoder(folder: Path, head: str, **fields: Any) -> Path:
     """A BERT with a head, and a WordPiece tokenizer that cuts most words in pieces."""
     from transformers import BertTokenizer
 
+    if "id2label" in fields:
+        fields["label2id"] = {label: index for index, label in fields["id2label"].items()}
     make_reference(f"BertFor{head}" if head != "Model" else "BertModel", {**SMALL, **fields}).save_pretrained(folder)
     pieces = [*_WORDS, *_LETTERS, *(f"##{letter}" for letter in _LETTERS), "##og", "##um", "##ow"]
     (folder / "vocab.txt").write_text("\n".join(pieces) + "\n")
