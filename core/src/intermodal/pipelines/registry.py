@@ -35,7 +35,7 @@ REFUSED = {
     "audio-classification": _NO_CLASS,
     "automatic-speech-recognition": _NO_CLASS,
     "document-question-answering": _NO_CLASS,
-    "image-text-to-text": _NO_CLASS,
+    "image-text-to-text": "pipelines take text alone; intermodal.load(uri, {task!r}) loads a family's own model",
     "multiple-choice": "transformers has none either; call intermodal.load(uri, {task!r}) with ids",
     "next-sentence-prediction": "transformers has none either; call intermodal.load(uri, {task!r}) with ids",
     "summarization": "encoder-decoder models are not supported; ask a chat model with 'text-generation'",
