@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+from intermodal.commands import BUILTIN
 
 HEAVY = {"keras", "numpy", "jax", "torch", "tensorflow", "transformers", "huggingface_hub", "tokenizers", "rich"}
 
@@ -48,7 +49,7 @@ def test_commands_that_only_tell_import_nothing_heavy(words, hundred_plugins):
     assert not {name for name in modules if name.startswith("intermodal_") or name == "startup_bomb"}
 
 
-@pytest.mark.parametrize("word", ["generate", "chat", "inspect", "convert", "plugins"])
+@pytest.mark.parametrize("word", [command.name for command in BUILTIN])
 def test_help_of_each_word_imports_nothing_heavy(word):
     assert not HEAVY & imported_by(command(word, "--help"))
 

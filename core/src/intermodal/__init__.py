@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from intermodal.errors import IntermodalError
     from intermodal.inspection import inspect
     from intermodal.loading import load
+    from intermodal.pipelines import pipeline
     from intermodal.sources.login import login
 
     __version__: str
@@ -63,6 +64,7 @@ __all__ = [
     "inspect",
     "load",
     "login",
+    "pipeline",
 ]
 
 # The modules are called otherwise than the functions: a submodule of the same name would take the function's place.
@@ -74,6 +76,7 @@ _HOMES = {
     "inspect": "intermodal.inspection",
     "load": "intermodal.loading",
     "login": "intermodal.sources.login",
+    "pipeline": "intermodal.pipelines",
 }
 
 

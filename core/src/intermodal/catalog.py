@@ -34,7 +34,10 @@ ALLOW_LIST = "INTERMODAL_PLUGINS"
 _CORE_KEYS = {
     FORMATS: ("safetensors",),
     SOURCES: ("file", "hf", "pkg"),
-    COMMANDS: ("generate", "chat", "inspect", "convert", "plugins"),
+    COMMANDS: (
+        *("generate", "chat", "classify", "label-tokens", "fill-mask", "answer", "embed"),
+        *("inspect", "convert", "plugins"),
+    ),
 }
 _SECTION = re.compile(r"^\s*\[\s*(" + "|".join(map(re.escape, GROUPS)) + r")\s*\]", re.MULTILINE)
 _ON_CORE = re.compile(r"\s*intermodal\s*(?=$|[\s(<>=!~;@\[])", re.IGNORECASE)

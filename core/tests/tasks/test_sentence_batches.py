@@ -1,6 +1,6 @@
 """Sentences are computed in few shapes, and with little padding."""
 
-from intermodal.tasks.sentence import bucket
+from intermodal.tasks.batches import bucket
 
 
 def test_buckets_are_few_and_not_much_longer_than_what_they_hold():

@@ -36,6 +36,11 @@ class Command:
 BUILTIN = (
     Command("generate", "load a model and continue a prompt", "intermodal.commands.generate"),
     Command("chat", "talk to a model", "intermodal.commands.chat"),
+    Command("classify", "tell the labels of texts, the model's own or any", "intermodal.commands.classify"),
+    Command("label-tokens", "tell the labels of words: names, places, …", "intermodal.commands.label_tokens"),
+    Command("fill-mask", "tell what may stand behind a mask", "intermodal.commands.fill_mask"),
+    Command("answer", "find the answer to a question in a text", "intermodal.commands.answer"),
+    Command("embed", "make a vector of each text", "intermodal.commands.embed"),
     Command("inspect", "tell from the headers alone what a checkpoint is", "intermodal.commands.inspect"),
     Command("convert", "write a checkpoint as a Hugging Face folder", "intermodal.commands.convert"),
     Command("plugins", "list the installed plugins", "intermodal.commands.plugins"),

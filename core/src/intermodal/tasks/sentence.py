@@ -15,10 +15,8 @@ from intermodal.layers.parameters import Tree
 from intermodal.layers.step import Step
 from intermodal.processing.sentences import SentenceSettings
 from intermodal.tasks.base import TaskModel, Tensor
+from intermodal.tasks.batches import padded
 from intermodal.tasks.pooling import normalize, pool
-
-COMPILED = keras.backend.backend() != "torch"
-"""Whether every new shape costs compiling."""
 
 ACTIVATIONS = {
     "Identity": lambda x: x,
@@ -97,7 +95,7 @@ class SentenceEmbedding(TaskModel):
         for start in range(0, len(order), max(1, batch_size)):
             members = order[start : start + max(1, batch_size)]
             inputs = {name: [values[index] for index in members] for name, values in rows.items()}
-            vectors[members] = self.predict_on_batch(self._batch(inputs))[: len(members)]
+            vectors[members] = self.predict_on_batch(padded(inputs, self.config.context_length))[: len(members)]
         return vectors
 
     def get_config(self) -> dict[str, Any]:
@@ -139,24 +137,3 @@ class SentenceEmbedding(TaskModel):
         if self.sentences.lowercase:
             texts = [text.lower() for text in texts]
         return self.tokenizer(texts, truncation=True, max_length=limit)
-
-    def _batch(self, rows: dict[str, list[list[int]]]) -> dict[str, np.ndarray]:
-        """Arrays (batch, length) of rows, padded on the right. What stands under the padding does not matter.
-
-        Where shapes are compiled, the length goes up to a bucket, and the batch to a power of two by empty rows.
-        """
-        longest = max(map(len, rows["input_ids"]))
-        length = min(bucket(longest), max(longest, self.config.context_length)) if COMPILED else longest
-        number = len(rows["input_ids"])
-        number = 1 << (number - 1).bit_length() if COMPILED else number
-        arrays = {name: np.zeros((number, length), np.int32) for name in rows}
-        for name, values in rows.items():
-            for index, row in enumerate(values):
-                arrays[name][index, : len(row)] = row
-        return arrays
-
-
-def bucket(length: int) -> int:
-    """`length` rounded up by less than 8, or less than a quarter of it: few shapes, and little padding."""
-    step = max(8, 1 << ((length - 1).bit_length() - 3)) if length > 8 else 8
-    return -(-length // step) * step

@@ -1,0 +1,41 @@
+"""Rows of different lengths as arrays of one shape, out of few shapes where each costs compiling."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import keras
+import numpy as np
+
+COMPILED = keras.backend.backend() != "torch"
+"""Whether every new shape costs compiling."""
+
+
+def padded(
+    rows: Mapping[str, Sequence[Sequence[int]]], context_length: int, fill: Mapping[str, int] | None = None
+) -> dict[str, np.ndarray]:
+    """Arrays (batch, length) in int32 of rows by name, padded on the right.
+
+    Where shapes are compiled, the length goes up to a bucket, and the batch to a power of two by empty rows: the first
+    `len(rows["input_ids"])` of the results are of the rows.
+
+    Args:
+        rows: of `input_ids` and what belongs to them.
+        context_length: what buckets stay below, in tokens.
+        fill: what stands under the padding of a name; 0 where it is not named.
+    """
+    longest = max(map(len, rows["input_ids"]))
+    length = min(bucket(longest), max(longest, context_length)) if COMPILED else longest
+    number = len(rows["input_ids"])
+    number = 1 << (number - 1).bit_length() if COMPILED else number
+    arrays = {name: np.full((number, length), (fill or {}).get(name, 0), np.int32) for name in rows}
+    for name, values in rows.items():
+        for index, row in enumerate(values):
+            arrays[name][index, : len(row)] = row
+    return arrays
+
+
+def bucket(length: int) -> int:
+    """`length` rounded up by less than 8, or less than a quarter of it: few shapes, and little padding."""
+    step = max(8, 1 << ((length - 1).bit_length() - 3)) if length > 8 else 8
+    return -(-length // step) * step
