@@ -267,10 +267,12 @@ def test_threads_may_load_at_once(repo):
     # In a process of its own: downloads that other tests abandoned still hold connections of this one's client.
     code = (
         "import threading; from intermodal.sources import open_repository; from intermodal.sources.base import Access\n"
-        "read = lambda: print(open_repository('hf://org/name', Access()).read_small('config.json', 100).hex())\n"
+        "found = []\n"
+        "read = lambda: found.append(open_repository('hf://org/name', Access()).read_small('config.json', 100).hex())\n"
         "threads = [threading.Thread(target=read) for _ in range(6)]\n"
         "for thread in threads: thread.start()\n"
-        "for thread in threads: thread.join()"
+        "for thread in threads: thread.join()\n"
+        "print(*found)"
     )
     done = subprocess.run(
         [sys.executable, "-c", code],

@@ -9,7 +9,6 @@ import numpy as np
 
 from intermodal.errors import InputError
 
-
 _UNREAD = frozenset({"token_type_ids"})
 """Inputs that tokenizers give whatever the model; models without types pass them over, in transformers too."""
 
