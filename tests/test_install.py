@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PROJECTS = [ROOT / "core", *sorted(path.parent for path in ROOT.glob("plugins/*/pyproject.toml"))]
+PLUGINS = sorted(path.parent for kind in ("plugins", "contrib") for path in ROOT.glob(f"{kind}/*/pyproject.toml"))
+PROJECTS = [ROOT / "core", *PLUGINS]
 
 pytest.importorskip("hatchling", reason="builds the wheels; it is in the dev group")
 UV = shutil.which("uv") or pytest.skip("uv installs the wheels, and is not on the path", allow_module_level=True)

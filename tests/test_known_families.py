@@ -16,7 +16,7 @@ NAMES_OF_OTHER_THINGS = (
     "BertNormalizer",  # these two are classes of the tokenizers library
     "BertPreTokenizer",
 )
-PLUGINS = sorted(ROOT.glob("plugins/*/pyproject.toml"))
+PLUGINS = sorted(path for kind in ("plugins", "contrib") for path in ROOT.glob(f"{kind}/*/pyproject.toml"))
 
 
 @pytest.mark.parametrize("pyproject", PLUGINS, ids=lambda path: path.parent.name)
