@@ -12,6 +12,7 @@ __all__ = [
     "BOOLEAN",
     "Check",
     "choice",
+    "choices",
     "flag",
     "integer",
     "label_ids",
@@ -126,9 +127,9 @@ def _label_ids(value: Any) -> dict[str, int]:
 BOOLEAN = Check("true or false", _boolean)
 
 
-def size(default: int | None, *, most: int, nullable: bool = False) -> Any:
-    """A field that counts something: a positive integer up to `most`, a limit far above any real model."""
-    return _field(default, integer(1, most), nullable)
+def size(default: int | None, *, most: int, least: int = 1, nullable: bool = False) -> Any:
+    """A field that counts something: an integer from `least` up to `most`, a limit far above any real model."""
+    return _field(default, integer(least, most), nullable)
 
 
 def number(default: float, *, least: float = -math.inf, most: float = math.inf, above: float | None = None) -> Any:
@@ -150,6 +151,18 @@ def choice(default: str | None, accepted: Mapping[str, str], *, nullable: bool =
         return accepted[value]
 
     return _field(default, Check("one of " + ", ".join(f'"{name}"' for name in accepted), read), nullable)
+
+
+def choices(default: tuple[str, ...] | None, accepted: Mapping[str, str], *, nullable: bool = False) -> Any:
+    """A field that lists values (a tuple in normal form), such as the kind of each layer; `accepted` as in `choice`."""
+
+    def read(value: Any) -> tuple[str, ...]:
+        if not isinstance(value, list | tuple) or not all(isinstance(i, str) and i in accepted for i in value):
+            raise ValueError(value)
+        return tuple(accepted[item] for item in value)
+
+    expected = "a list of " + " and ".join(f'"{name}"' for name in accepted)
+    return _field(default, Check(expected, read, _as_list), nullable)
 
 
 def token_id(default: int | None) -> Any:
