@@ -22,6 +22,7 @@ from intermodal.kernels.ops import ops
 from intermodal.kernels.reference import Cache
 
 linear = _native.linear
+linears = _native.linears
 embedding = _native.embedding
 rms_norm = _native.rms_norm
 offset_rms_norm = _native.offset_rms_norm
@@ -32,6 +33,7 @@ silu = _native.silu
 gelu = _native.gelu
 gelu_tanh = _native.gelu_tanh
 relu = _native.relu
+gated = _native.gated
 tanh = _native.tanh
 rotary_table = _native.rotary_table
 rotate = _native.rotate
@@ -60,6 +62,7 @@ __all__ = [
     "capacity",
     "conv1d",
     "embedding",
+    "gated",
     "gelu",
     "gelu_tanh",
     "group_norm",
@@ -67,6 +70,7 @@ __all__ = [
     "layer_norm",
     "length_of",
     "linear",
+    "linears",
     "merge_heads",
     "new_cache",
     "offset_rms_norm",

@@ -19,12 +19,14 @@ __all__ = [
     "capacity",
     "conv1d",
     "embedding",
+    "gated",
     "gelu",
     "gelu_tanh",
     "group_norm",
     "grow",
     "layer_norm",
     "linear",
+    "linears",
     "merge_heads",
     "new_cache",
     "offset_rms_norm",
@@ -102,6 +104,11 @@ def linear(x: Tensor, w: Bundle) -> Tensor:
     return y
 
 
+def linears(x: Tensor, *bundles: Bundle) -> tuple[Tensor, ...]:
+    """As `reference.linears`."""
+    return tuple(linear(x, w) for w in bundles)
+
+
 def embedding(ids: Tensor, w: Bundle, dtype: str) -> Tensor:
     """As `reference.embedding`."""
     rows = w.weight[ids].astype(dtype)
@@ -162,6 +169,11 @@ def gelu_tanh(x: Tensor) -> Tensor:
 def relu(x: Tensor) -> Tensor:
     """As `reference.relu`."""
     return jax.nn.relu(x)
+
+
+def gated(activation: str, gate: Tensor, up: Tensor) -> Tensor:
+    """As `reference.gated`."""
+    return {"silu": silu, "gelu": gelu, "gelu_tanh": gelu_tanh, "relu": relu}[activation](gate) * up
 
 
 def tanh(x: Tensor) -> Tensor:

@@ -30,6 +30,11 @@ def linear(x: Tensor, w: Bundle) -> Tensor:
     return y
 
 
+def linears(x: Tensor, *bundles: Bundle) -> tuple[Tensor, ...]:
+    """`linear` of one x by several weights, as queries, keys and values are: products that can be computed as one."""
+    return tuple(linear(x, w) for w in bundles)
+
+
 def embedding(ids: Tensor, w: Bundle, dtype: str) -> Tensor:
     """Rows of the table. ids (B, T) integers → (B, T, width) in `dtype`."""
     rows = ops.cast(ops.take(w.weight, ids, axis=0), dtype)
@@ -114,6 +119,11 @@ def relu(x: Tensor) -> Tensor:
 def tanh(x: Tensor) -> Tensor:
     """Hyperbolic tangent."""
     return ops.tanh(x)
+
+
+def gated(activation: str, gate: Tensor, up: Tensor) -> Tensor:
+    """`activation(gate) * up` (arXiv:2002.05202); the activation by its name here: silu, gelu, gelu_tanh or relu."""
+    return {"silu": silu, "gelu": gelu, "gelu_tanh": gelu_tanh, "relu": relu}[activation](gate) * up
 
 
 def rotary_table(positions: Tensor, frequencies: Tensor, factor: float, dtype: str) -> tuple[Tensor, Tensor]:

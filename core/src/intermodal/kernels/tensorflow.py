@@ -30,12 +30,14 @@ __all__ = [
     "capacity",
     "conv1d",
     "embedding",
+    "gated",
     "gelu",
     "gelu_tanh",
     "group_norm",
     "grow",
     "layer_norm",
     "linear",
+    "linears",
     "merge_heads",
     "new_cache",
     "offset_rms_norm",
@@ -67,6 +69,11 @@ def linear(x: Tensor, w: Bundle) -> Tensor:
     if w.lora_a is not None:
         y = y + _product(_product(x, w.lora_a), w.lora_b) * tf.cast(w.lora_scale, x.dtype)
     return y
+
+
+def linears(x: Tensor, *bundles: Bundle) -> tuple[Tensor, ...]:
+    """As `reference.linears`."""
+    return tuple(linear(x, w) for w in bundles)
 
 
 def embedding(ids: Tensor, w: Bundle, dtype: str) -> Tensor:
@@ -101,6 +108,11 @@ def gelu_tanh(x: Tensor) -> Tensor:
 def relu(x: Tensor) -> Tensor:
     """As `reference.relu`."""
     return tf.nn.relu(x)
+
+
+def gated(activation: str, gate: Tensor, up: Tensor) -> Tensor:
+    """As `reference.gated`."""
+    return {"silu": silu, "gelu": gelu, "gelu_tanh": gelu_tanh, "relu": relu}[activation](gate) * up
 
 
 def tanh(x: Tensor) -> Tensor:

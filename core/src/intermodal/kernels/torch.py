@@ -60,6 +60,11 @@ def linear(x: Tensor, w: Bundle) -> Tensor:
     return y
 
 
+def linears(x: Tensor, *bundles: Bundle) -> tuple[Tensor, ...]:
+    """As `reference.linears`."""
+    return tuple(linear(x, w) for w in bundles)
+
+
 def embedding(ids: Tensor, w: Bundle, dtype: str) -> Tensor:
     """As `reference.embedding`."""
     rows = F.embedding(ids, w.weight).to(_dtype(dtype))
@@ -122,6 +127,11 @@ def gelu_tanh(x: Tensor) -> Tensor:
 def relu(x: Tensor) -> Tensor:
     """As `reference.relu`."""
     return F.relu(x)
+
+
+def gated(activation: str, gate: Tensor, up: Tensor) -> Tensor:
+    """As `reference.gated`."""
+    return {"silu": silu, "gelu": gelu, "gelu_tanh": gelu_tanh, "relu": relu}[activation](gate) * up
 
 
 def tanh(x: Tensor) -> Tensor:
