@@ -28,6 +28,7 @@ __all__ = [
 ]
 
 MOST_LABELS = 1 << 20
+MOST_CHOICES = 1 << 12
 MOST_TOKEN_ID = (1 << 31) - 1
 
 
@@ -170,11 +171,13 @@ def choices(default: tuple[str, ...] | None, accepted: Mapping[str, str], *, nul
     """A field that lists values (a tuple in normal form), such as the kind of each layer; `accepted` as in `choice`."""
 
     def read(value: Any) -> tuple[str, ...]:
-        if not isinstance(value, list | tuple) or not all(isinstance(i, str) and i in accepted for i in value):
+        if not isinstance(value, list | tuple) or len(value) > MOST_CHOICES:
+            raise ValueError(value)
+        if not all(isinstance(item, str) and item in accepted for item in value):
             raise ValueError(value)
         return tuple(accepted[item] for item in value)
 
-    expected = "a list of " + " and ".join(f'"{name}"' for name in accepted)
+    expected = f"a list of up to {MOST_CHOICES} of " + " and ".join(f'"{name}"' for name in accepted)
     return _field(default, Check(expected, read, _as_list), nullable)
 
 
