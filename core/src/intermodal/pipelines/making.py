@@ -71,7 +71,7 @@ def pipeline(
             check_names(chosen, options)
         chosen, loaded = _load(chosen, model, {**(model_kwargs or {}), **loading}, options, progress)
     if isinstance(tokenizer, str | os.PathLike):
-        from intermodal.auto import AutoTokenizer
+        from intermodal.auto.tokenizer import AutoTokenizer
 
         tokenizer = AutoTokenizer.from_pretrained(tokenizer)
     return chosen(loaded, tokenizer, batch_size=batch_size, progress=progress, **options)
