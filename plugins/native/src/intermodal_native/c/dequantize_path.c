@@ -37,7 +37,7 @@ INLINE uint16_t to_bfloat16(float x) {
 INLINE uint16_t to_float16(float x) {
     int32_t bits = (int32_t)bits_of(x), sign = bits >> 16 & 0x8000, size = bits & 0x7fffffff;
     int32_t normal = (size - (112 << 23) + 0x0fff + (size >> 13 & 1)) >> 13;
-    int32_t small = (int32_t)(bits_of(from_bits((uint32_t)size) + 0.5f) - bits_of(0.5f)); /* rounds to multiples of 2**-24 */
+    int32_t small = (int32_t)(bits_of(from_bits((uint32_t)size) + 0.5f) - bits_of(0.5f)); /* in steps of 2**-24 */
     int32_t found = size < 0x38800000 ? small : normal;
     found = size >= 0x477ff000 ? 0x7c00 : found; /* 65520, which rounds to 65536, and beyond */
     found = size > 0x7f800000 ? 0x7e00 : found;
@@ -172,7 +172,10 @@ INLINE void q6_k(const u8 *restrict b, float *restrict y) {
         const u8 *low = b + half * 64 + quarter % 2 * 32 + side, *high = b + 128 + half * 32 + side;
         int shift = quarter / 2 * 4;
         float scale = d * (float)(int8_t)b[192 + part];
-        EACH(i, 16) y[16 * part + i] = scale * (float)(((low[i] >> shift & 15) | (high[i] >> 2 * quarter & 3) << 4) - 32);
+        EACH(i, 16) {
+            int quant = (low[i] >> shift & 15) | (high[i] >> 2 * quarter & 3) << 4;
+            y[16 * part + i] = scale * (float)(quant - 32);
+        }
     }
 }
 
