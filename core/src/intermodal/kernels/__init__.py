@@ -27,6 +27,8 @@ embedding = _native.embedding
 rms_norm = _native.rms_norm
 offset_rms_norm = _native.offset_rms_norm
 layer_norm = _native.layer_norm
+group_norm = _native.group_norm
+conv1d = _native.conv1d
 silu = _native.silu
 gelu = _native.gelu
 gelu_tanh = _native.gelu_tanh
@@ -58,10 +60,12 @@ __all__ = [
     "attention",
     "attention_mask",
     "capacity",
+    "conv1d",
     "embedding",
     "gated",
     "gelu",
     "gelu_tanh",
+    "group_norm",
     "grow",
     "layer_norm",
     "length_of",

@@ -10,17 +10,19 @@ from jax import lax
 
 from intermodal.kernels import reference
 from intermodal.kernels.bundle import Bundle
-from intermodal.kernels.reference import MASKED, Cache, Tensor, merge_heads, rotary_table, split_heads
+from intermodal.kernels.reference import MASKED, Cache, Tensor, group_norm, merge_heads, rotary_table, split_heads
 
 __all__ = [
     "append",
     "attention",
     "attention_mask",
     "capacity",
+    "conv1d",
     "embedding",
     "gated",
     "gelu",
     "gelu_tanh",
+    "group_norm",
     "grow",
     "layer_norm",
     "linear",
@@ -133,6 +135,20 @@ def layer_norm(x: Tensor, w: Bundle, epsilon: float) -> Tensor:
     centred = wide - jnp.mean(wide, axis=-1, keepdims=True)
     scale = lax.rsqrt(jnp.mean(centred * centred, axis=-1, keepdims=True) + epsilon)
     return (centred * scale * w.weight.astype(jnp.float32) + w.bias.astype(jnp.float32)).astype(x.dtype)
+
+
+def conv1d(x: Tensor, w: Bundle, *, stride: int = 1, padding: int = 0, dilation: int = 1) -> Tensor:
+    """As `reference.conv1d`."""
+    y = lax.conv_general_dilated(
+        x,
+        w.weight.astype(x.dtype),
+        (stride,),
+        [(padding, padding)],
+        rhs_dilation=(dilation,),
+        dimension_numbers=("NHC", "OIH", "NHC"),
+        feature_group_count=x.shape[2] // w.weight.shape[1],
+    )
+    return y if w.bias is None else y + w.bias.astype(x.dtype)
 
 
 def silu(x: Tensor) -> Tensor:

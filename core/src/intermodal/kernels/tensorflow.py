@@ -13,6 +13,7 @@ from intermodal.kernels.reference import (
     Tensor,
     attention_mask,
     capacity,
+    group_norm,
     grow,
     layer_norm,
     merge_heads,
@@ -27,10 +28,12 @@ __all__ = [
     "attention",
     "attention_mask",
     "capacity",
+    "conv1d",
     "embedding",
     "gated",
     "gelu",
     "gelu_tanh",
+    "group_norm",
     "grow",
     "layer_norm",
     "linear",
@@ -77,6 +80,14 @@ def embedding(ids: Tensor, w: Bundle, dtype: str) -> Tensor:
     """As `reference.embedding`."""
     rows = tf.cast(tf.gather(w.weight, ids), dtype)
     return rows if w.scale is None else rows * tf.cast(tf.gather(w.scale, ids), dtype)
+
+
+def conv1d(x: Tensor, w: Bundle, *, stride: int = 1, padding: int = 0, dilation: int = 1) -> Tensor:
+    """As `reference.conv1d`."""
+    x = tf.pad(x, [(0, 0), (padding, padding), (0, 0)]) if padding else x
+    kernel = tf.transpose(tf.cast(w.weight, x.dtype), (2, 1, 0))
+    y = tf.nn.conv1d(x, kernel, stride, "VALID", dilations=dilation)
+    return y if w.bias is None else y + tf.cast(w.bias, x.dtype)
 
 
 def silu(x: Tensor) -> Tensor:
