@@ -174,11 +174,8 @@ __all__ = [
     "Weight",
     "WeightFile",
     "WeightMap",
-<<<<<<< HEAD
     "compiled",
-=======
     "conv1d",
->>>>>>> main
     "decoder_fields",
     "embedding",
     "errors",
