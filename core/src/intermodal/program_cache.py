@@ -12,6 +12,7 @@ import platform
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 VARIABLE = "INTERMODAL_CACHE"
 OFF = "off"
@@ -54,7 +55,8 @@ def keep_programs() -> Path | None:
     import jax
 
     own = cache_folder()
-    chosen = jax.config.jax_compilation_cache_dir is not None or not jax.config.jax_enable_compilation_cache
+    settings: Any = jax.config
+    chosen = settings.jax_compilation_cache_dir is not None or not settings.jax_enable_compilation_cache
     if own is None or chosen:
         return None
     folder = own / "jax" / _kind()
@@ -65,10 +67,10 @@ def keep_programs() -> Path | None:
     except OSError:  # a home that cannot be written to: everything works, and compiles anew
         return None
     _remove_old(folder)
-    jax.config.update("jax_compilation_cache_dir", str(folder))
+    settings.update("jax_compilation_cache_dir", str(folder))
     for name, default, value in OPTIONS:
-        if name.upper() not in os.environ and getattr(jax.config, name) == default:
-            jax.config.update(name, value)
+        if name.upper() not in os.environ and getattr(settings, name) == default:
+            settings.update(name, value)
     return folder
 
 

@@ -78,9 +78,13 @@ class Pipeline:
         progress: bool = True,
         **options: Any,
     ) -> None:
-        if model.task != self.model_task:
+        of_model = getattr(model, "task", None)
+        if of_model != self.model_task:
+            what = (
+                f"this one is for {of_model!r}" if of_model else f"a {type(model).__name__} is no model of intermodal"
+            )
             raise TaskError(
-                f"The pipeline {self.task} needs a model for {self.model_task!r}, and this one is for {model.task!r}: "
+                f"The pipeline {self.task} needs a model for {self.model_task!r}, and {what}: "
                 f"intermodal.load(uri, {self.model_task!r}) loads it."
             )
         found = tokenizer if tokenizer is not None else model.tokenizer
@@ -163,11 +167,19 @@ class Pipeline:
         Raises:
             InputError: names those that it does not take.
         """
+        self.check_option_names(given)
+        return self.options_class(**{**self.options, **given})
+
+    def check_option_names(self, given: Iterable[str]) -> None:
+        """Refuse keywords that a call does not take.
+
+        Raises:
+            InputError: names them.
+        """
         known = self.option_names()
         unknown = [name for name in given if name not in known]
         if unknown:
             raise InputError(f"{self.task} takes no {', '.join(unknown)}; it takes: {', '.join(sorted(known))}.")
-        return self.options_class(**{**self.options, **given})
 
     @classmethod
     def option_names(cls) -> set[str]:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -80,6 +81,7 @@ class LoopbackHub:
         endpoint: its address, for HF_ENDPOINT.
         home: the empty folder that `environment` makes the client's home.
         repositories: what it holds, by `org/name`.
+        moved: old name → `org/name`, where the hub leads whoever asks for the old one.
         tokens: the tokens it knows, and whose they are.
         requests: every request so far.
     """
@@ -87,6 +89,7 @@ class LoopbackHub:
     def __init__(self, cdn: bool = False) -> None:
         self.cdn = cdn
         self.repositories: dict[str, HubRepo] = {}
+        self.moved: dict[str, str] = {}
         self.tokens = {TOKEN: "tester"}
         self.requests: list[LoggedRequest] = []
         self._faults: list[Fault] = []
@@ -104,6 +107,15 @@ class LoopbackHub:
     def __exit__(self, *exc: object) -> None:
         self._server.shutdown()
         self._server.server_close()
+        self._remove_home()
+
+    def _remove_home(self) -> None:
+        """Remove the home. A download that was abandoned may be writing there still: try until it has noticed."""
+        for _ in range(100):
+            try:
+                return self._folder.cleanup()
+            except OSError:
+                time.sleep(0.1)
         self._folder.cleanup()
 
     # --- what it holds -------------------------------------------------------------------------------------------
