@@ -92,8 +92,8 @@ class ViTBackbone(Backbone):
         shape, channels = tuple(np.shape(inputs["pixel_values"])), self.config.num_channels
         if len(shape) != 4 or shape[1] != channels:
             raise InputError(
-                f"pixel_values has shape {shape}, expected (batch, {channels}, height, width), as model.processor(images) "
-                "gives it."
+                f"pixel_values has shape {shape}, expected (batch, {channels}, height, width), as "
+                "model.processor(images) gives it."
             )
 
     def _embed(self, w: Tree, step: Step) -> Tensor:

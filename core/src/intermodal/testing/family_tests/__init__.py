@@ -93,7 +93,7 @@ class FamilyTests(
 
     @classmethod
     def inputs_for(cls, task: str, fields: Mapping[str, Any]) -> dict[str, np.ndarray]:
-        """Inputs of a model with these config fields. Override it where they decide on a shape, as `image_size` does."""
+        """Inputs of a model with these config fields. Override it where they decide on shapes, as `image_size` does."""
         return cls.inputs(task)
 
     @classmethod
