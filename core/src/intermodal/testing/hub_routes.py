@@ -68,6 +68,8 @@ def answer(hub: LoopbackHub, call: Call) -> Answer:
             return _json({"errors": [], "warnings": []})
         case ["api", "repos", "create"]:
             return _create(hub, _user(hub, call), json.loads(call.body))
+        case ["api", "models", name]:  # an old name that leads nowhere
+            return _api(hub, _visible(hub, call, name), [], call)
         case ["api", "models", org, name, *rest]:
             return _api(hub, _visible(hub, call, f"{org}/{name}"), rest, call)
         case ["cdn", org, name, commit, *path]:
