@@ -57,9 +57,10 @@ def test_pipelines_are_those_of_transformers(tmp_path):
 
 def test_sentence_vectors_are_those_of_sentence_transformers(tmp_path):
     library = pytest.importorskip("sentence_transformers")
+    modules = pytest.importorskip("sentence_transformers.models")
     folder = checkpoint(tmp_path / "encoder", "DistilBertModel")
-    word = library.models.Transformer(str(folder))
-    made = library.SentenceTransformer(modules=[word, library.models.Pooling(48, "mean")], device="cpu")
+    word = modules.Transformer(str(folder))
+    made = library.SentenceTransformer(modules=[word, modules.Pooling(48, "mean")], device="cpu")
     made.save(str(tmp_path / "sentences"))
     model = intermodal.load(tmp_path / "sentences")
     assert model.task == "sentence-similarity"
