@@ -50,9 +50,11 @@ def products(x: Tensor, weights: Sequence[tuple[Tensor, Tensor | None]]) -> list
     Returns:
         (…, out) for each, float32.
     """
+    if not takes(x) or len(weights) >= len(_pointers):
+        return None
     width = x.shape[-1]
     rows = x.numel() // max(width, 1)
-    if not 0 < rows <= MOST_ROWS or not takes(x) or len(weights) >= len(_pointers):
+    if not 0 < rows <= MOST_ROWS:
         return None
     x = x.contiguous()
     matrices, found, addresses = b"", [], []
@@ -95,9 +97,7 @@ def rotate(x: Tensor, cosines: Tensor, sines: Tensor) -> Tensor | None:
         return None
     y = torch.empty_like(x)
     step = width if cosines.shape[0] > 1 else 0
-    _native.native_rotate(
-        x.data_ptr(), cosines.data_ptr(), sines.data_ptr(), step, y.data_ptr(), batch, heads, width
-    )
+    _native.native_rotate(x.data_ptr(), cosines.data_ptr(), sines.data_ptr(), step, y.data_ptr(), batch, heads, width)
     return y
 
 
