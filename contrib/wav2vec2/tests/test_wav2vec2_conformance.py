@@ -72,6 +72,7 @@ REFUSED = {
     "quantization_config": {"quantization_config": {"quant_method": "gptq"}},
 }
 UNREAD = {
+    "max_position_embeddings": "generation reads it, and wav2vec 2.0 generates nothing",
     "rope_scaling": "every config class of transformers has this name for rope_parameters",
     "rope_parameters": "layers that predict several tokens read it, and wav2vec 2.0 has none",
     "head_dim": "rotary embeddings read it, and wav2vec 2.0 has none",

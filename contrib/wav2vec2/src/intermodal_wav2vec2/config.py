@@ -160,6 +160,10 @@ class Wav2Vec2Config(ModelConfig):
         """Whether each layer has an adapter; those with their norms behind have none in transformers either."""
         return self.adapter_attn_dim is not None and self.do_stable_layer_norm
 
+    def resolve(self) -> None:
+        """See `ModelConfig.resolve`: without a width of its own, the adapter keeps the encoder's."""
+        object.__setattr__(self, "output_hidden_size", self.output_hidden_size or self.hidden_size)
+
     def contradictions(self) -> Iterator[Problem]:
         """See `ModelConfig.contradictions`."""
         yield from super().contradictions()
