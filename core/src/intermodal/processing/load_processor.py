@@ -54,9 +54,7 @@ def feature_extractor_from_repository(
     return resolve(family.feature_extractor).from_hf(raw, file=PREPROCESSOR)
 
 
-def processor_from_repository(
-    repository: Repository, family: Family, tokenizer: Tokenizer | None, config: Any
-) -> Any:
+def processor_from_repository(repository: Repository, family: Family, tokenizer: Tokenizer | None, config: Any) -> Any:
     """What makes a checkpoint's inputs of more than text: its processor; else its image processor or feature extractor.
 
     It is None where its family has none of them, or a part of it is not there.

@@ -122,8 +122,8 @@ class TaskModel(keras.Model):
     def compute_output_spec(self, inputs: Any, **_: Any) -> Any:
         """Output shapes for Keras' symbolic calls, without tracing the backbone."""
         main = inputs[self.main_input] if isinstance(inputs, dict) else inputs
-        batch, length, *_ = self.backbone.output_shapes(tuple(main.shape))["last_hidden_state"]
-        return self.output_spec(batch, length)
+        hidden = self.backbone.output_shapes(tuple(main.shape))["last_hidden_state"]
+        return self.output_spec(hidden[0], hidden[1])
 
     def output_spec(self, batch: int | None, length: int | None) -> Any:
         """`KerasTensor`s of the outputs for hidden states of shape (batch, length, width)."""
