@@ -30,6 +30,7 @@ WAV2VEC2 = Family(
         "pretraining": "intermodal_wav2vec2.heads:Pretraining",
     },
     feature_extractor="intermodal_wav2vec2.feature_extractor:Wav2Vec2FeatureExtractor",
+    processor="intermodal_wav2vec2.processor:Wav2Vec2Processor",
     refused={
         "Wav2Vec2ForSpeechClassification": _OWN_HEAD,
         "EmotionModel": _OWN_HEAD,

@@ -97,14 +97,13 @@ def _own_class(name: str | os.PathLike[str], arguments: dict[str, Any]) -> Any:
 
 
 def _read(location: Location, overrides: dict[str, Any]) -> Tokenizer | None:
-    from intermodal.processing.load import checkpoint_tokenizer, tokenizer_from_repository
-    from intermodal.processing.tokenizer import Tokenizer
+    from intermodal.processing.load import checkpoint_tokenizer, tokenizer_from_repository, tokenizer_of
 
     repository = location.open()
     if repository.selected is None or repository.selected.endswith((".json", ".safetensors", ".txt", ".model")):
         parts = tokenizer_from_repository(repository, overrides)
         if parts is not None:
-            return Tokenizer(parts)
+            return tokenizer_of(parts)
     suffixes = {
         name.rpartition(".")[2] for name in (repository.selected and [repository.selected]) or repository.files()
     }
