@@ -11,12 +11,11 @@ CLASSIFIER = "Wav2Vec2ForSequenceClassification"
 SPEAKERS = "Wav2Vec2ForXVector"
 PRETRAINING = "Wav2Vec2ForPreTraining"
 STABLE = {"do_stable_layer_norm": True, "feat_extract_norm": "layer"}
-UNMASKED = "the vector for masked frames is used in training only"
 
 VARIANTS = {
     "vocab_size": Variant({"vocab_size": 50}, architecture="Wav2Vec2ForCTC"),
     "relu": {"hidden_act": "relu"},
-    "gelu_new": {"hidden_act": "gelu_new", "feat_extract_activation": "gelu_new"},
+    "gelu_new": {"feat_extract_activation": "gelu_new"},
     "tanh": {"feat_extract_activation": "tanh"},
     "silu": {"feat_extract_activation": "silu", "hidden_act": "swish"},
     "norms of every convolution": {"feat_extract_norm": "layer"},
@@ -40,8 +39,10 @@ VARIANTS = {
     "adapter of a recogniser": Variant(
         {"add_adapter": True, "output_hidden_size": 20}, architecture="Wav2Vec2ForCTC"
     ),
-    "never masked": Variant({"mask_time_prob": 0.0}, same=UNMASKED),
-    "masked features": Variant({"mask_feature_prob": 0.5}, same=UNMASKED),
+    "never masked": {"mask_time_prob": 0.0},
+    "masked features": Variant(
+        {"mask_feature_prob": 0.5}, same="the vector for masked frames is there already, and used in training only"
+    ),
     "weighted layers": Variant({"use_weighted_layer_sum": True}, architecture=CLASSIFIER),
     "weighted layers, norms before": Variant({**STABLE, "use_weighted_layer_sum": True}, architecture=CLASSIFIER),
     "weighted layers of frames": Variant(
@@ -67,11 +68,13 @@ REFUSED = {
     "groups that do not divide codevector_dim": {"num_codevector_groups": 3},
     "a stride too few": {"conv_stride": [5, 2]},
     "a dilation too few": {"tdnn_dilation": [1, 2]},
+    "another number of convolutions": {"num_feat_extract_layers": 5},
     "no convolution": {"conv_dim": []},
     "is_causal": {"is_causal": True},
     "quantization_config": {"quantization_config": {"quant_method": "gptq"}},
 }
 UNREAD = {
+    "inputs_to_logits_ratio": "a property of transformers' class; with the key in a file, transformers loads no config",
     "max_position_embeddings": "generation reads it, and wav2vec 2.0 generates nothing",
     "rope_scaling": "every config class of transformers has this name for rope_parameters",
     "rope_parameters": "layers that predict several tokens read it, and wav2vec 2.0 has none",

@@ -180,6 +180,7 @@ __all__ = [
     "WeightFile",
     "WeightMap",
     "compiled",
+    "array_as",
     "conv1d",
     "decoder_fields",
     "embedding",

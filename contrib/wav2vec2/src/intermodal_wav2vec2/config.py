@@ -40,7 +40,7 @@ class Wav2Vec2Config(ModelConfig):
         feat_extract_norm: `"group"`, a norm of each channel over time after the first convolution of the feature
             encoder; or `"layer"`, a norm over the channels after every one.
         conv_dim, conv_stride, conv_kernel: channels, strides and widths of the feature encoder's convolutions, in
-            samples of the layer below.
+            samples of the layer below. num_feat_extract_layers says again how many there are.
         num_conv_pos_embeddings: width, in frames, of the convolution that tells positions;
             num_conv_pos_embedding_groups: into how many groups its channels are divided.
         do_stable_layer_norm: norms before attention and feed-forward, and one behind the last layer.
@@ -61,8 +61,7 @@ class Wav2Vec2Config(ModelConfig):
         ),
     }
     inert_keys: ClassVar[Mapping[str, str]] = {
-        "num_feat_extract_layers": "conv_dim has one entry for each",
-        "inputs_to_logits_ratio": "it is the product of conv_stride",
+        "tie_word_embeddings": "there are no word embeddings to tie",
         **dict.fromkeys(
             (
                 "activation_dropout",
@@ -106,6 +105,7 @@ class Wav2Vec2Config(ModelConfig):
     conv_dim: tuple[int, ...] = fields.sizes((512,) * 7, most=1 << 16)
     conv_stride: tuple[int, ...] = fields.sizes((5, 2, 2, 2, 2, 2, 2), most=1 << 16)
     conv_kernel: tuple[int, ...] = fields.sizes((10, 3, 3, 3, 3, 2, 2), most=1 << 16)
+    num_feat_extract_layers: int | None = fields.size(None, most=256, nullable=True)
     conv_bias: bool = fields.flag(False)
     num_conv_pos_embeddings: int = fields.size(128, most=1 << 16)
     num_conv_pos_embedding_groups: int = fields.size(16, most=1 << 16)
@@ -162,6 +162,8 @@ class Wav2Vec2Config(ModelConfig):
 
     def resolve(self) -> None:
         """See `ModelConfig.resolve`: without a width of its own, the adapter keeps the encoder's."""
+        layers = self.num_feat_extract_layers or len(self.conv_dim)
+        object.__setattr__(self, "num_feat_extract_layers", layers)
         object.__setattr__(self, "output_hidden_size", self.output_hidden_size or self.hidden_size)
 
     def contradictions(self) -> Iterator[Problem]:
@@ -171,6 +173,9 @@ class Wav2Vec2Config(ModelConfig):
                          ("num_codevector_groups", "codevector_dim")):  # fmt: skip
             if getattr(self, of) % getattr(self, name):
                 yield Problem(of, getattr(self, of), f"must be a multiple of {name} = {getattr(self, name)}")
+        if self.num_feat_extract_layers != len(self.conv_dim):
+            expected = f"expected {len(self.conv_dim)}, the entries of conv_dim"
+            yield Problem("num_feat_extract_layers", self.num_feat_extract_layers, expected)
         for names in (("conv_dim", "conv_stride", "conv_kernel"), ("tdnn_dim", "tdnn_kernel", "tdnn_dilation")):
             first, *others = names
             for name in others:

@@ -56,6 +56,9 @@ def build_ctc(
     delimiter = roles["word_delimiter_token"]
     if len(delimiter) != 1:
         raise TokenizerError(f"{origin}: word_delimiter_token is {delimiter!r}, expected a single character.")
+    lacking = [token for token in dict.fromkeys(roles.values()) if token not in tokens]
+    longer = [token for token in tokens if len(token) > 1]
+    tokens |= {token: len(tokens) + index for index, token in enumerate(lacking)}
     with guarded(origin):
         backend = Tokenizer(models.WordLevel(vocab=tokens, unk_token=roles["unk_token"]))
         changes = [normalizers.Replace(" ", delimiter)]
@@ -63,7 +66,6 @@ def build_ctc(
             changes += [normalizers.Replace(letter, upper) for letter, upper in _upper_case(tokens)]
         backend.normalizer = normalizers.Sequence(changes)  # pyright: ignore[reportAttributeAccessIssue]
         backend.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")  # pyright: ignore[reportAttributeAccessIssue]
-        longer = [token for token in tokens if len(token) > 1]
         backend.add_tokens([AddedToken(token, lstrip=True, rstrip=True, normalized=False) for token in longer])
     return backend, roles
 
