@@ -22,6 +22,7 @@ PIPELINES = {
     "question-answering": "intermodal.pipelines.question_answering:QuestionAnsweringPipeline",
     "audio-classification": "intermodal.pipelines.audio_classification:AudioClassificationPipeline",
     "automatic-speech-recognition": "intermodal.pipelines.speech_recognition:SpeechRecognitionPipeline",
+    "image-classification": "intermodal.pipelines.image_classification:ImageClassificationPipeline",
     "image-text-to-text": "intermodal.pipelines.image_text_to_text:ImageTextToTextPipeline",
 }
 """Name of the task → its pipeline class."""
@@ -35,6 +36,8 @@ OF_CHECKPOINT = {"pretraining": "fill-mask", SENTENCE_TASK: "feature-extraction"
 _NO_CLASS = "core has no model for it; one that a family brings is called by itself: intermodal.load(uri, {task!r})"
 REFUSED = {
     "image-classification": _NO_CLASS,
+    "audio-classification": _NO_CLASS,
+    "automatic-speech-recognition": _NO_CLASS,
     "document-question-answering": _NO_CLASS,
     "multiple-choice": "transformers has none either; call intermodal.load(uri, {task!r}) with ids",
     "next-sentence-prediction": "transformers has none either; call intermodal.load(uri, {task!r}) with ids",
