@@ -36,9 +36,7 @@ VARIANTS = {
         "adapter_kernel_size": 4,
         "adapter_stride": 3,
     },
-    "adapter of a recogniser": Variant(
-        {"add_adapter": True, "output_hidden_size": 20}, architecture="Wav2Vec2ForCTC"
-    ),
+    "adapter of a recogniser": Variant({"add_adapter": True, "output_hidden_size": 20}, architecture="Wav2Vec2ForCTC"),
     "never masked": {"mask_time_prob": 0.0},
     "masked features": Variant(
         {"mask_feature_prob": 0.5}, same="the vector for masked frames is there already, and used in training only"
@@ -50,9 +48,7 @@ VARIANTS = {
     ),
     "weighted layers of speakers": Variant({"use_weighted_layer_sum": True}, architecture=SPEAKERS),
     "classifier_proj_size": Variant({"classifier_proj_size": 20}, architecture=CLASSIFIER),
-    "tdnn": Variant(
-        {"tdnn_dim": [8, 20], "tdnn_kernel": [2, 5], "tdnn_dilation": [3, 1]}, architecture=SPEAKERS
-    ),
+    "tdnn": Variant({"tdnn_dim": [8, 20], "tdnn_kernel": [2, 5], "tdnn_dilation": [3, 1]}, architecture=SPEAKERS),
     "xvector_output_dim": Variant({"xvector_output_dim": 24}, architecture=SPEAKERS),
     "num_codevectors_per_group": Variant({"num_codevectors_per_group": 30}, architecture=PRETRAINING),
     "num_codevector_groups": Variant({"num_codevector_groups": 4}, architecture=PRETRAINING),

@@ -61,7 +61,8 @@ def same(got, expected):
 @pytest.fixture(scope="module")
 def classifiers(tmp_path_factory, tiny):
     return both(
-        "audio-classification", checkpoint(tmp_path_factory.mktemp("labels"), "SequenceClassification", tiny, num_labels=7)
+        "audio-classification",
+        checkpoint(tmp_path_factory.mktemp("labels"), "SequenceClassification", tiny, num_labels=7),
     )
 
 
@@ -71,7 +72,17 @@ def recognisers(request, tmp_path_factory, tiny):
     return both("automatic-speech-recognition", checkpoint(tmp_path_factory.mktemp("text"), "CTC", tiny, **fields))
 
 
-@pytest.mark.parametrize("options", [{}, {"top_k": 2}, {"top_k": 50}, {"top_k": None}, {"function_to_apply": "sigmoid"}, {"function_to_apply": "none", "top_k": 3}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"top_k": 2},
+        {"top_k": 50},
+        {"top_k": None},
+        {"function_to_apply": "sigmoid"},
+        {"function_to_apply": "none", "top_k": 3},
+    ],
+)
 def test_labels_are_those_of_transformers(classifiers, options):
     ours, theirs = classifiers
     for recording in (ONE, {"raw": TWO, "sampling_rate": RATE}, {"array": THREE, "sampling_rate": RATE, "path": "x"}):
@@ -81,7 +92,11 @@ def test_labels_are_those_of_transformers(classifiers, options):
 
 @pytest.mark.parametrize(
     "fields",
-    [{"num_labels": 1}, {"num_labels": 2, "problem_type": "multi_label_classification"}, {"num_labels": 1, "problem_type": "regression"}],
+    [
+        {"num_labels": 1},
+        {"num_labels": 2, "problem_type": "multi_label_classification"},
+        {"num_labels": 1, "problem_type": "regression"},
+    ],
 )
 def test_the_config_says_what_makes_scores(tmp_path, tiny, fields):
     ours, theirs = both("audio-classification", checkpoint(tmp_path, "SequenceClassification", tiny, **fields))
@@ -199,3 +214,31 @@ def test_what_a_pipeline_refuses(classifiers, recognisers, tmp_path, tiny):
     (folder / "preprocessor_config.json").unlink()
     with pytest.raises(InputError, match=r"preprocessor_config.json"):
         intermodal.pipeline("automatic-speech-recognition", folder)
+
+
+# --- commands ---------------------------------------------------------------------------------------------------------
+
+
+def test_classify_audio_prints_labels(classifiers, tmp_path, capsys):
+    files = [tmp_path / "one.wav", tmp_path / "two.flac"]
+    files[0].write_bytes(encoded(ONE))
+    files[1].write_bytes(encoded(TWO, kind="FLAC", subtype="PCM_24"))
+    paths, expected = [str(file) for file in files], classifiers[0](files, top_k=2)
+    assert main(["classify-audio", classifiers[0].model.report.uri, *paths, "--top-k", "2", "--json"]) == 0
+    same(json.loads(capsys.readouterr().out), expected)
+    assert main(["classify-audio", classifiers[0].model.report.uri, *paths, "--top-k", "1"]) == 0
+    head, *lines = capsys.readouterr().out.splitlines()
+    assert head.split() == ["recording", "label", "score"]
+    assert [line.split()[-2] for line in lines] == [labels[0]["label"] for labels in expected]
+
+
+def test_transcribe_prints_text_and_times(recognisers, tmp_path, capsys):
+    path, uri = tmp_path / "one.wav", recognisers[0].model.report.uri
+    path.write_bytes(encoded(ONE))
+    assert main(["transcribe", uri, str(path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == [recognisers[0](ONE)]
+    assert main(["transcribe", uri, str(path), "--timestamps", "word", "--chunk", "0.2"]) == 0
+    head, *lines = capsys.readouterr().out.splitlines()
+    chunks = recognisers[0](ONE, return_timestamps="word", chunk_length_s=0.2)["chunks"]
+    assert head.split() == ["recording", "start", "end", "text"]
+    assert len(lines) == len(chunks)

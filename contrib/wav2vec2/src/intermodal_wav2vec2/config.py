@@ -56,9 +56,7 @@ class Wav2Vec2Config(ModelConfig):
     model_types: ClassVar[tuple[str, ...]] = ("wav2vec2",)
     checked_against: ClassVar[str] = "5.23.0"
     rules: ClassVar[Mapping[str, Rule]] = {
-        "is_causal": Rule(
-            one_of(None, False), "frames then see only those before them", "This family looks both ways"
-        ),
+        "is_causal": Rule(one_of(None, False), "frames then see only those before them", "This family looks both ways"),
     }
     inert_keys: ClassVar[Mapping[str, str]] = {
         "tie_word_embeddings": "there are no word embeddings to tie",

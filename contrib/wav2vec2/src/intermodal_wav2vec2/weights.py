@@ -36,8 +36,13 @@ def weight_map(config: Wav2Vec2Config, task: str) -> WeightMap:
     # Checkpoints that were trained without masks lack the vector whatever their config says.
     mask = [Weight(MASKED, (config.hidden_size,), "table", (None,), if_absent="left out")]
     return WeightMap(
-        weights=(*(mask if masks else ()), *_feature_encoder(config), *_encoder(config), *_adapter(config),
-                 *head(_head(config, task))),  # fmt: skip
+        weights=(
+            *(mask if masks else ()),
+            *_feature_encoder(config),
+            *_encoder(config),
+            *_adapter(config),
+            *head(_head(config, task)),
+        ),  # fmt: skip
         prefix=PREFIX,
         prefixes=(PREFIX, ""),
         ignored=(*(() if task == "pretraining" else IGNORED), *(() if masks else (UNUSED_MASK,))),

@@ -35,9 +35,6 @@ OF_CHECKPOINT = {"pretraining": "fill-mask", SENTENCE_TASK: "feature-extraction"
 
 _NO_CLASS = "core has no model for it; one that a family brings is called by itself: intermodal.load(uri, {task!r})"
 REFUSED = {
-    "image-classification": _NO_CLASS,
-    "audio-classification": _NO_CLASS,
-    "automatic-speech-recognition": _NO_CLASS,
     "document-question-answering": _NO_CLASS,
     "multiple-choice": "transformers has none either; call intermodal.load(uri, {task!r}) with ids",
     "next-sentence-prediction": "transformers has none either; call intermodal.load(uri, {task!r}) with ids",

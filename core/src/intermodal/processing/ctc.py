@@ -188,7 +188,9 @@ class CTCTokenizer(Tokenizer):
         """
         vocabulary = self.backend.get_vocab(with_added_tokens=False)
         added = {
-            str(index): {name: getattr(token, name) for name in ("content", "lstrip", "rstrip", "normalized", "special")}
+            str(index): {
+                name: getattr(token, name) for name in ("content", "lstrip", "rstrip", "normalized", "special")
+            }
             for index, token in sorted(self.backend.get_added_tokens_decoder().items())
             if token.content not in vocabulary
         }
