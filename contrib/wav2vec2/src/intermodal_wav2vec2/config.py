@@ -167,8 +167,12 @@ class Wav2Vec2Config(ModelConfig):
     def contradictions(self) -> Iterator[Problem]:
         """See `ModelConfig.contradictions`."""
         yield from super().contradictions()
-        for name, of in (("num_attention_heads", "hidden_size"), ("num_conv_pos_embedding_groups", "hidden_size"),
-                         ("num_codevector_groups", "codevector_dim")):  # fmt: skip
+        multiples = {
+            "num_attention_heads": "hidden_size",
+            "num_conv_pos_embedding_groups": "hidden_size",
+            "num_codevector_groups": "codevector_dim",
+        }
+        for name, of in multiples.items():
             if getattr(self, of) % getattr(self, name):
                 yield Problem(of, getattr(self, of), f"must be a multiple of {name} = {getattr(self, name)}")
         if self.num_feat_extract_layers != len(self.conv_dim):

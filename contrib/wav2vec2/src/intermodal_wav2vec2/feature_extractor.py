@@ -1,4 +1,4 @@
-"""The feature extractor: from samples to what the model takes, padded and normalised as preprocessor_config.json says."""
+"""The feature extractor: from samples to what the model takes, as preprocessor_config.json says."""
 
 from __future__ import annotations
 

@@ -39,8 +39,8 @@ class Wav2Vec2Backbone(Backbone):
         heads = [weight.name for weight in weight_map.weights if weight.head and weight.module != "lm_head"]
         if config.add_adapter and heads:
             raise errors.ConfigError(
-                f"config.json: add_adapter = true: behind the adapter there is no head but lm_head, in transformers "
-                f"neither, and this task has {heads[0]}. Load it for automatic-speech-recognition or feature-extraction."
+                "config.json: add_adapter = true: behind the adapter there is no head but lm_head, in transformers "
+                f"neither, and this task has {heads[0]}. Load it for automatic-speech-recognition, or as features."
             )
         super().__init__(config, weight_map, *arguments, **options)
 

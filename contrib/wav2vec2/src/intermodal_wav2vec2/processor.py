@@ -1,4 +1,4 @@
-"""The processor of checkpoints that recognise speech: a feature extractor for recordings, a tokenizer for their text."""
+"""The processor of checkpoints that recognise speech: a feature extractor for sound, a tokenizer for its text."""
 
 from __future__ import annotations
 

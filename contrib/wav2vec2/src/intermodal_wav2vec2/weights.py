@@ -1,4 +1,4 @@
-"""Where wav2vec 2.0 checkpoints keep their weights: Hugging Face's names, before and since torch renamed weight norms."""
+"""Where wav2vec 2.0 checkpoints keep their weights: Hugging Face's names, old and new ones of weight norms."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def weight_map(config: Wav2Vec2Config, task: str) -> WeightMap:
             *_encoder(config),
             *_adapter(config),
             *head(_head(config, task)),
-        ),  # fmt: skip
+        ),
         prefix=PREFIX,
         prefixes=(PREFIX, ""),
         ignored=(*(() if task == "pretraining" else IGNORED), *(() if masks else (UNUSED_MASK,))),

@@ -69,6 +69,7 @@ class SpeechRecognitionPipeline(RecordingPipeline):
     task = "automatic-speech-recognition"
     model_task = "automatic-speech-recognition"
     options_class = Options
+    tokenizer: CTCTokenizer
 
     def __init__(self, model: Any, tokenizer: Any = None, **options: Any) -> None:
         super().__init__(model, tokenizer, **options)

@@ -1,4 +1,4 @@
-"""Recordings as users pass them, read as samples of one channel at one rate: paths, bytes, arrays, and dicts of them."""
+"""Recordings as users pass them, as samples of one channel at one rate: paths, bytes, arrays, and dicts of them."""
 
 from __future__ import annotations
 
