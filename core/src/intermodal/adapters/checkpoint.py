@@ -233,7 +233,7 @@ class AdaptedCheckpoint(Checkpoint):
 
     def _update(self, target: str) -> Update:
         values = {
-            kind: np.asarray(self._adapter.read(name), np.float32) for kind, name in self._factors[target].items()
+            kind: np.array(self._adapter.read(name), np.float32) for kind, name in self._factors[target].items()
         }
         scale = self.adapter_config.scale_of(self._modules[target].removeprefix(LEAD))
         if "lora_embedding_A" in values:
