@@ -11,6 +11,7 @@ from typing import Any
 __all__ = [
     "BOOLEAN",
     "Check",
+    "checked",
     "choice",
     "choices",
     "flag",
@@ -144,6 +145,18 @@ def sizes(default: tuple[int, ...], *, most: int) -> Any:
         return tuple(single.read(item) for item in value)
 
     return _field(default, Check(f"a list of 1 to 256 integers from 1 to {most}", read, _as_list), nullable=False)
+
+
+def checked(default: Any, check: Check, *, nullable: bool = False, hash: bool | None = None) -> Any:
+    """A field with a check of the family's own.
+
+    Args:
+        default: immutable; it is read by the check, too.
+        check: what is accepted.
+        nullable: null is a value of its own.
+        hash: false where its normal form has none, as a dict.
+    """
+    return _field(default, check, nullable, hash)
 
 
 def number(default: float, *, least: float = -math.inf, most: float = math.inf, above: float | None = None) -> Any:

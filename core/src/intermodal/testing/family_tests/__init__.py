@@ -21,6 +21,7 @@ from intermodal.testing.family_tests.metadata import MetadataTests
 from intermodal.testing.family_tests.model import ModelTests
 from intermodal.testing.family_tests.package import PackageTests
 from intermodal.testing.family_tests.parameters import parameters
+from intermodal.testing.family_tests.prompts import PromptTests
 from intermodal.testing.family_tests.subject import Subject, subject_of
 from intermodal.testing.family_tests.tokenizer import TokenizerTests
 from intermodal.testing.family_tests.variants import Variant
@@ -41,6 +42,7 @@ class FamilyTests(
     CheckpointTests,
     ExportTests,
     ModelTests,
+    PromptTests,
     HeadTests,
     GGUFTests,
     TokenizerTests,
@@ -90,6 +92,11 @@ class FamilyTests(
         """
         ids = np.random.default_rng(3).integers(3, cls.tiny["vocab_size"], (2, 40))
         return {"input_ids": ids.astype("int32")}
+
+    @classmethod
+    def inputs_for(cls, task: str, fields: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        """Inputs of a model with these config fields. Override it where they decide on shapes, as `image_size` does."""
+        return cls.inputs(task)
 
     @classmethod
     def padded(cls, inputs: Mapping[str, np.ndarray], side: str) -> dict[str, np.ndarray] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import warnings
 from collections.abc import Mapping
@@ -111,9 +112,13 @@ class Subject:
         """Fields that the author names in what has to be refused."""
         return frozenset(key for changes in self.tests.refused.values() for key in changes)
 
-    def cases(self, task: str) -> dict[str, dict[str, np.ndarray]]:
+    def inputs(self, task: str, changes: Mapping[str, Any] | None = None) -> dict[str, np.ndarray]:
+        """The author's inputs for a task of the tiny model with some fields changed."""
+        return self.tests.inputs_for(task, merged(self.tests.tiny, changes or {}))
+
+    def cases(self, task: str, changes: Mapping[str, Any] | None = None) -> dict[str, dict[str, np.ndarray]]:
         """The calls of a reference: inputs as they are, and with padding on each side where they can have it."""
-        inputs = self.tests.inputs(task)
+        inputs = self.inputs(task, changes)
         found = {side: self.tests.padded(inputs, side) for side in ("left", "right")}
         return {"plain": inputs, **{side: padded for side, padded in found.items() if padded is not None}}
 
@@ -129,14 +134,22 @@ class Subject:
         shard_bytes: int | None = None,
     ) -> Reference:
         """What transformers makes of the tiny model with some fields changed, and computes from `cases`."""
+        self.check_written()
         architecture = architecture or self.architectures[0]
         task = self.task(architecture)
         labels = {"num_labels": 5} if self.is_labelled(architecture) else {}
         fields = merged({**self.tests.tiny, **labels}, changes or {})
         assert self.references is not None, "references are there once tests run"
         return self.references.get(
-            architecture, fields, cases or self.cases(task), dtype=dtype, shard_bytes=shard_bytes
+            architecture, fields, cases or self.cases(task, changes), dtype=dtype, shard_bytes=shard_bytes
         )
+
+    def check_written(self) -> None:
+        """Fail where the config class is still to be written: there is nothing to compare with transformers then."""
+        from intermodal.errors import ConfigError
+
+        with contextlib.suppress(ConfigError):
+            self.config_class.from_hf(self.raw())
 
     def load(self, source: Reference | Path, task: str | None = None, **options: Any) -> TaskModel:
         """Load a checkpoint with this family, whatever else claims it. Warnings are the report's own matter."""
