@@ -232,9 +232,7 @@ class AdaptedCheckpoint(Checkpoint):
             raise WeightError(f"{where}: DoRA on weights that are stored (in, out) is not read. Merge it with PEFT.")
 
     def _update(self, target: str) -> Update:
-        values = {
-            kind: np.array(self._adapter.read(name), np.float32) for kind, name in self._factors[target].items()
-        }
+        values = {kind: np.array(self._adapter.read(name), np.float32) for kind, name in self._factors[target].items()}
         scale = self.adapter_config.scale_of(self._modules[target].removeprefix(LEAD))
         if "lora_embedding_A" in values:
             return Update(values["lora_embedding_A"], values["lora_embedding_B"], scale, swapped=True)
