@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from intermodal.sources.base import Access, Repository, Source
     from intermodal.tasks.base import TaskModel
     from intermodal.tasks.sentence import SentenceEmbedding
+    from intermodal.unfinished import unfinished
     from intermodal.weights.map import (
         Alias,
         Ignored,
@@ -99,6 +100,7 @@ _HOMES = {
     "intermodal.sources.base": ("Access", "Repository", "Source"),
     "intermodal.tasks.base": ("TaskModel",),
     "intermodal.tasks.sentence": ("SentenceEmbedding",),
+    "intermodal.unfinished": ("unfinished",),
     "intermodal.weights.map": (
         "Alias",
         "Ignored",
@@ -204,6 +206,7 @@ __all__ = [
     "rope_parameters_to_hf",
     "rope_to_hf",
     "split",
+    "unfinished",
 ]
 
 
