@@ -53,19 +53,22 @@ INLINE void tile(const int dtype, const int tall, const int wide, struct span s,
         }
 }
 
-INLINE void rows_of(const int dtype, const int tall, struct span s, int64_t row)
+/* All rows of x, in tiles of nearly the same width. */
+INLINE void rows_of(const int dtype, struct span s, int64_t row)
 {
-    int64_t column = 0;
-    for (; column + WIDE <= s.m; column += WIDE)
-        tile(dtype, tall, WIDE, s, row, column);
-    switch (s.m - column) {
+    for (int64_t column = 0, tiles = (s.m + WIDE - 1) / WIDE; tiles; tiles--) {
+        int64_t width = (s.m - column + tiles - 1) / tiles;
+        switch (width) {
 #if LANES == 16
-    case 5: tile(dtype, tall, 5, s, row, column); break;
-    case 4: tile(dtype, tall, 4, s, row, column); break;
-    case 3: tile(dtype, tall, 3, s, row, column); break;
-    case 2: tile(dtype, tall, 2, s, row, column); break;
+        case 6: tile(dtype, TALL, 6, s, row, column); break;
+        case 5: tile(dtype, TALL, 5, s, row, column); break;
+        case 4: tile(dtype, TALL, 4, s, row, column); break;
+        case 3: tile(dtype, TALL, 3, s, row, column); break;
 #endif
-    case 1: tile(dtype, tall, 1, s, row, column); break;
+        case 2: tile(dtype, TALL, 2, s, row, column); break;
+        case 1: tile(dtype, TALL, 1, s, row, column); break;
+        }
+        column += width;
     }
 }
 
@@ -73,9 +76,10 @@ INLINE void all_rows(const int dtype, struct span s)
 {
     int64_t row = s.first;
     for (; row + TALL <= s.last; row += TALL)
-        rows_of(dtype, TALL, s, row);
+        rows_of(dtype, s, row);
     for (; row < s.last; row++)
-        rows_of(dtype, 1, s, row);
+        for (int64_t column = 0; column < s.m; column++)
+            tile(dtype, 1, 1, s, row, column);
 }
 
 void NAME(product)(int dtype, struct span s)
