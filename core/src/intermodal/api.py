@@ -12,7 +12,7 @@ from intermodal.families import API_VERSION, Family
 from intermodal.hookspecs import hookimpl
 
 if TYPE_CHECKING:
-    from intermodal import errors, kernels
+    from intermodal import compiled, errors, kernels
     from intermodal.checkpoints.base import Checkpoint, CheckpointReader, TensorInfo
     from intermodal.checkpoints.metadata import Metadata
     from intermodal.checkpoints.weight_file import WeightFile
@@ -51,11 +51,13 @@ if TYPE_CHECKING:
         Prefix,
         Weight,
         WeightMap,
+        conv1d,
         embedding,
         fuse,
         head,
         linear,
         norm,
+        numbered,
         renamed,
         repeat,
         split,
@@ -100,11 +102,13 @@ _HOMES = {
         "Prefix",
         "Weight",
         "WeightMap",
+        "conv1d",
         "embedding",
         "fuse",
         "head",
         "linear",
         "norm",
+        "numbered",
         "renamed",
         "repeat",
         "split",
@@ -112,6 +116,7 @@ _HOMES = {
     "intermodal.weights.transforms": ("AddConstant", "Deinterleave", "Flatten", "Identity", "Permute", "Transform"),
 }
 _NAMESPACES = {
+    "compiled": "intermodal.compiled",
     "errors": "intermodal.errors",
     "fields": "intermodal.config.fields",
     "kernels": "intermodal.kernels",
@@ -169,6 +174,8 @@ __all__ = [
     "Weight",
     "WeightFile",
     "WeightMap",
+    "compiled",
+    "conv1d",
     "decoder_fields",
     "embedding",
     "errors",
@@ -180,6 +187,7 @@ __all__ = [
     "kernels",
     "linear",
     "norm",
+    "numbered",
     "numpy_dtype",
     "one_of",
     "ops",

@@ -47,6 +47,14 @@ def test_linear_of_one_row_at_sizes_that_are_computed_differently(shape, stored)
         close(kernels.linear(x, bundle), reference.linear(x, bundle), 4e-6)
 
 
+@pytest.mark.parametrize("kind", BUNDLES)
+@pytest.mark.parametrize("shape", [(1, 1, 8), (2, 5, 8)])
+def test_linears_are_each_a_linear(kind, shape):
+    x, bundles = tensor(*shape), [BUNDLES[kind](), Bundle(tensor(3, 8)), BUNDLES[kind]()]
+    for got, bundle in zip(kernels.linears(x, *bundles), bundles, strict=True):
+        close(got, reference.linear(x, bundle))
+
+
 @pytest.mark.parametrize("kind", ["plain", "stored in bfloat16", "int8"])
 def test_embedding(kind):
     bundle, ids = BUNDLES[kind](), ops.convert_to_tensor([[0, 5], [3, 3]], dtype="int32")
@@ -94,6 +102,14 @@ def test_activations_are_their_formulas(name):
     expected = ACTIVATIONS[name](torch, torch.tensor(x, dtype=torch.float64)).numpy()
     for module in (kernels, reference):
         close(getattr(module, name)(ops.convert_to_tensor(x)), expected, 1e-6)
+
+
+@pytest.mark.parametrize("name", ["silu", "gelu", "gelu_tanh", "relu"])
+def test_a_gate_is_its_activation_times_the_other(name):
+    gate, up = tensor(2, 3, 40) * 4, tensor(2, 3, 40)
+    expected = ops.convert_to_numpy(getattr(reference, name)(gate)) * ops.convert_to_numpy(up)
+    for module in (kernels, reference):
+        close(module.gated(name, gate, up), expected)
 
 
 def test_rotary_is_a_rotation_by_position_times_frequency():

@@ -20,6 +20,7 @@ __all__ = [
     "number",
     "real",
     "size",
+    "sizes",
     "summary",
     "token_id",
     "token_ids",
@@ -129,6 +130,18 @@ BOOLEAN = Check("true or false", _boolean)
 def size(default: int | None, *, most: int, nullable: bool = False) -> Any:
     """A field that counts something: a positive integer up to `most`, a limit far above any real model."""
     return _field(default, integer(1, most), nullable)
+
+
+def sizes(default: tuple[int, ...], *, most: int) -> Any:
+    """A field that is a list of such sizes (a tuple in normal form): at least one, and at most 256."""
+    single = integer(1, most)
+
+    def read(value: Any) -> tuple[int, ...]:
+        if not isinstance(value, list | tuple) or not 1 <= len(value) <= 256:
+            raise ValueError(value)
+        return tuple(single.read(item) for item in value)
+
+    return _field(default, Check(f"a list of 1 to 256 integers from 1 to {most}", read, _as_list), nullable=False)
 
 
 def number(default: float, *, least: float = -math.inf, most: float = math.inf, above: float | None = None) -> Any:

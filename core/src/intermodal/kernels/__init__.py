@@ -22,14 +22,18 @@ from intermodal.kernels.ops import ops
 from intermodal.kernels.reference import Cache
 
 linear = _native.linear
+linears = _native.linears
 embedding = _native.embedding
 rms_norm = _native.rms_norm
 offset_rms_norm = _native.offset_rms_norm
 layer_norm = _native.layer_norm
+group_norm = _native.group_norm
+conv1d = _native.conv1d
 silu = _native.silu
 gelu = _native.gelu
 gelu_tanh = _native.gelu_tanh
 relu = _native.relu
+gated = _native.gated
 tanh = _native.tanh
 rotary_table = _native.rotary_table
 rotate = _native.rotate
@@ -56,13 +60,17 @@ __all__ = [
     "attention",
     "attention_mask",
     "capacity",
+    "conv1d",
     "embedding",
+    "gated",
     "gelu",
     "gelu_tanh",
+    "group_norm",
     "grow",
     "layer_norm",
     "length_of",
     "linear",
+    "linears",
     "merge_heads",
     "new_cache",
     "offset_rms_norm",

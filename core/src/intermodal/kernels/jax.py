@@ -10,19 +10,23 @@ from jax import lax
 
 from intermodal.kernels import reference
 from intermodal.kernels.bundle import Bundle
-from intermodal.kernels.reference import MASKED, Cache, Tensor, merge_heads, rotary_table, split_heads
+from intermodal.kernels.reference import MASKED, Cache, Tensor, group_norm, merge_heads, rotary_table, split_heads
 
 __all__ = [
     "append",
     "attention",
     "attention_mask",
     "capacity",
+    "conv1d",
     "embedding",
+    "gated",
     "gelu",
     "gelu_tanh",
+    "group_norm",
     "grow",
     "layer_norm",
     "linear",
+    "linears",
     "merge_heads",
     "new_cache",
     "offset_rms_norm",
@@ -100,6 +104,11 @@ def linear(x: Tensor, w: Bundle) -> Tensor:
     return y
 
 
+def linears(x: Tensor, *bundles: Bundle) -> tuple[Tensor, ...]:
+    """As `reference.linears`."""
+    return tuple(linear(x, w) for w in bundles)
+
+
 def embedding(ids: Tensor, w: Bundle, dtype: str) -> Tensor:
     """As `reference.embedding`."""
     rows = w.weight[ids].astype(dtype)
@@ -128,6 +137,20 @@ def layer_norm(x: Tensor, w: Bundle, epsilon: float) -> Tensor:
     return (centred * scale * w.weight.astype(jnp.float32) + w.bias.astype(jnp.float32)).astype(x.dtype)
 
 
+def conv1d(x: Tensor, w: Bundle, *, stride: int = 1, padding: int = 0, dilation: int = 1) -> Tensor:
+    """As `reference.conv1d`."""
+    y = lax.conv_general_dilated(
+        x,
+        w.weight.astype(x.dtype),
+        (stride,),
+        [(padding, padding)],
+        rhs_dilation=(dilation,),
+        dimension_numbers=("NHC", "OIH", "NHC"),
+        feature_group_count=x.shape[2] // w.weight.shape[1],
+    )
+    return y if w.bias is None else y + w.bias.astype(x.dtype)
+
+
 def silu(x: Tensor) -> Tensor:
     """As `reference.silu`."""
     return jax.nn.silu(x)
@@ -146,6 +169,11 @@ def gelu_tanh(x: Tensor) -> Tensor:
 def relu(x: Tensor) -> Tensor:
     """As `reference.relu`."""
     return jax.nn.relu(x)
+
+
+def gated(activation: str, gate: Tensor, up: Tensor) -> Tensor:
+    """As `reference.gated`."""
+    return {"silu": silu, "gelu": gelu, "gelu_tanh": gelu_tanh, "relu": relu}[activation](gate) * up
 
 
 def tanh(x: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from intermodal.kernels.reference import (
     Tensor,
     attention_mask,
     capacity,
+    group_norm,
     grow,
     layer_norm,
     merge_heads,
@@ -27,12 +28,16 @@ __all__ = [
     "attention",
     "attention_mask",
     "capacity",
+    "conv1d",
     "embedding",
+    "gated",
     "gelu",
     "gelu_tanh",
+    "group_norm",
     "grow",
     "layer_norm",
     "linear",
+    "linears",
     "merge_heads",
     "new_cache",
     "offset_rms_norm",
@@ -66,10 +71,23 @@ def linear(x: Tensor, w: Bundle) -> Tensor:
     return y
 
 
+def linears(x: Tensor, *bundles: Bundle) -> tuple[Tensor, ...]:
+    """As `reference.linears`."""
+    return tuple(linear(x, w) for w in bundles)
+
+
 def embedding(ids: Tensor, w: Bundle, dtype: str) -> Tensor:
     """As `reference.embedding`."""
     rows = tf.cast(tf.gather(w.weight, ids), dtype)
     return rows if w.scale is None else rows * tf.cast(tf.gather(w.scale, ids), dtype)
+
+
+def conv1d(x: Tensor, w: Bundle, *, stride: int = 1, padding: int = 0, dilation: int = 1) -> Tensor:
+    """As `reference.conv1d`."""
+    x = tf.pad(x, [(0, 0), (padding, padding), (0, 0)]) if padding else x
+    kernel = tf.transpose(tf.cast(w.weight, x.dtype), (2, 1, 0))
+    y = tf.nn.conv1d(x, kernel, stride, "VALID", dilations=dilation)
+    return y if w.bias is None else y + tf.cast(w.bias, x.dtype)
 
 
 def silu(x: Tensor) -> Tensor:
@@ -90,6 +108,11 @@ def gelu_tanh(x: Tensor) -> Tensor:
 def relu(x: Tensor) -> Tensor:
     """As `reference.relu`."""
     return tf.nn.relu(x)
+
+
+def gated(activation: str, gate: Tensor, up: Tensor) -> Tensor:
+    """As `reference.gated`."""
+    return {"silu": silu, "gelu": gelu, "gelu_tanh": gelu_tanh, "relu": relu}[activation](gate) * up
 
 
 def tanh(x: Tensor) -> Tensor:

@@ -60,6 +60,11 @@ def linear(x: Tensor, w: Bundle) -> Tensor:
     return y
 
 
+def linears(x: Tensor, *bundles: Bundle) -> tuple[Tensor, ...]:
+    """As `reference.linears`."""
+    return tuple(linear(x, w) for w in bundles)
+
+
 def embedding(ids: Tensor, w: Bundle, dtype: str) -> Tensor:
     """As `reference.embedding`."""
     rows = F.embedding(ids, w.weight).to(_dtype(dtype))
@@ -90,6 +95,20 @@ def layer_norm(x: Tensor, w: Bundle, epsilon: float) -> Tensor:
     return F.layer_norm(x.float(), w.weight.shape, w.weight.float(), w.bias.float(), epsilon).to(x.dtype)
 
 
+def group_norm(x: Tensor, w: Bundle, groups: int, epsilon: float) -> Tensor:
+    """As `reference.group_norm`."""
+    wide = x.float().transpose(1, 2)
+    return F.group_norm(wide, groups, w.weight.float(), w.bias.float(), epsilon).transpose(1, 2).to(x.dtype)
+
+
+def conv1d(x: Tensor, w: Bundle, *, stride: int = 1, padding: int = 0, dilation: int = 1) -> Tensor:
+    """As `reference.conv1d`."""
+    bias = None if w.bias is None else _cast(w.bias, x)
+    groups = x.shape[2] // w.weight.shape[1]
+    y = F.conv1d(x.transpose(1, 2), _cast(w.weight, x), bias, stride, padding, dilation, groups)
+    return y.transpose(1, 2)
+
+
 def silu(x: Tensor) -> Tensor:
     """As `reference.silu`."""
     return F.silu(x)
@@ -108,6 +127,11 @@ def gelu_tanh(x: Tensor) -> Tensor:
 def relu(x: Tensor) -> Tensor:
     """As `reference.relu`."""
     return F.relu(x)
+
+
+def gated(activation: str, gate: Tensor, up: Tensor) -> Tensor:
+    """As `reference.gated`."""
+    return {"silu": silu, "gelu": gelu, "gelu_tanh": gelu_tanh, "relu": relu}[activation](gate) * up
 
 
 def tanh(x: Tensor) -> Tensor:
