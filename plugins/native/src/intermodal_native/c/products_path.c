@@ -10,31 +10,49 @@ enum { TALL = 4, WIDE = 6 }; /* 24 sums, 4 weights and a row of x: 29 of 32 regi
 enum { TALL = 4, WIDE = 2 }; /* 8 + 4 + 1 of 16 */
 #endif
 
+enum { CACHE_LINE = 64 };
+
+/* LANES columns of a tile, added to its sums. */
+INLINE void add_columns(const int dtype, const int tall, const int wide, vec sums[TALL][WIDE], struct span s,
+                        const char *w, const float *x, int64_t at)
+{
+    vec weights[TALL];
+#pragma GCC unroll 8
+    for (int i = 0; i < tall; i++)
+        weights[i] = load(dtype, w + i * s.k * BYTES[dtype], at);
+#pragma GCC unroll 8
+    for (int j = 0; j < wide; j++) {
+        vec values = load(FLOAT32, x + j * s.k, at);
+#pragma GCC unroll 8
+        for (int i = 0; i < tall; i++)
+            sums[i][j] += weights[i] * values;
+    }
+}
+
 INLINE void tile(const int dtype, const int tall, const int wide, struct span s, int64_t row, int64_t column)
 {
     vec sums[TALL][WIDE];
     const int bytes = BYTES[dtype];
     const char *w = (const char *)s.weight + row * s.k * bytes;
     const float *x = s.x + column * s.k;
+    const int LINE = CACHE_LINE / bytes > LANES ? CACHE_LINE / bytes : LANES;
     int64_t at = 0;
 #pragma GCC unroll 8
     for (int i = 0; i < tall; i++)
 #pragma GCC unroll 8
         for (int j = 0; j < wide; j++)
             sums[i][j] = (vec){0};
-    for (; at + LANES <= s.k; at += LANES) {
-        vec weights[TALL];
+    for (; at + LINE <= s.k; at += LINE) {
 #pragma GCC unroll 8
-        for (int i = 0; i < tall; i++)
-            weights[i] = load(dtype, w + i * s.k * bytes, at);
-#pragma GCC unroll 8
-        for (int j = 0; j < wide; j++) {
-            vec values = load(FLOAT32, x + j * s.k, at);
-#pragma GCC unroll 8
-            for (int i = 0; i < tall; i++)
-                sums[i][j] += weights[i] * values;
-        }
+        for (int i = 0; i < tall; i++) /* The next tile's. The processor itself follows one stream in a page of memory,
+                                          and a page may hold all rows. */
+            __builtin_prefetch(w + ((tall + i) * s.k + at) * bytes, 0, 2);
+#pragma GCC unroll 4
+        for (int step = 0; step < LINE; step += LANES)
+            add_columns(dtype, tall, wide, sums, s, w, x, at + step);
     }
+    for (; at + LANES <= s.k; at += LANES)
+        add_columns(dtype, tall, wide, sums, s, w, x, at);
     if (at < s.k) {
 #pragma GCC unroll 8
         for (int j = 0; j < wide; j++) {
@@ -45,12 +63,15 @@ INLINE void tile(const int dtype, const int tall, const int wide, struct span s,
         }
     }
 #pragma GCC unroll 8
-    for (int j = 0; j < wide; j++)
-#pragma GCC unroll 8
-        for (int i = 0; i < tall; i++) {
-            float total = sum(sums[i][j]);
-            s.y[(column + j) * s.n + row + i] = s.scale ? total * s.scale[row + i] : total;
-        }
+    for (int j = 0; j < wide; j++) {
+        float totals[TALL], *y = s.y + (column + j) * s.n + row;
+        if (tall == TALL)
+            sum4(totals, sums[0][j], sums[1][j], sums[2][j], sums[3][j]);
+        else
+            totals[0] = sum(sums[0][j]);
+        for (int i = 0; i < tall; i++)
+            y[i] = s.scale ? totals[i] * s.scale[row + i] : totals[i];
+    }
 }
 
 /* All rows of x, in tiles of nearly the same width. */

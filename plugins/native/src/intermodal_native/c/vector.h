@@ -132,6 +132,29 @@ INLINE float sum(vec values)
 #endif
 }
 
+/* The sums of four vectors, side by side. */
+INLINE void sum4(float *to, vec a, vec b, vec c, vec d)
+{
+#if defined(__SSE__)
+    __m128 rows[4];
+    const vec *given[4] = {&a, &b, &c, &d};
+    for (int i = 0; i < 4; i++) {
+#if LANES == 16
+        __m256 half = _mm256_add_ps(_mm512_castps512_ps256(*given[i]), _mm512_extractf32x8_ps(*given[i], 1));
+        rows[i] = _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1));
+#elif LANES == 8
+        rows[i] = _mm_add_ps(_mm256_castps256_ps128(*given[i]), _mm256_extractf128_ps(*given[i], 1));
+#else
+        rows[i] = *given[i];
+#endif
+    }
+    _MM_TRANSPOSE4_PS(rows[0], rows[1], rows[2], rows[3]);
+    _mm_storeu_ps(to, _mm_add_ps(_mm_add_ps(rows[0], rows[1]), _mm_add_ps(rows[2], rows[3])));
+#else
+    to[0] = sum(a), to[1] = sum(b), to[2] = sum(c), to[3] = sum(d);
+#endif
+}
+
 /* Transposes 4 rows of 4 elements; the strides are in elements. */
 INLINE void transpose4(const float *from, int64_t stride, float *to, int64_t to_stride)
 {
