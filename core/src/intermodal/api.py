@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from intermodal.sources.base import Access, Repository, Source
     from intermodal.tasks.base import TaskModel
     from intermodal.tasks.sentence import SentenceEmbedding
+    from intermodal.unfinished import unfinished
     from intermodal.weights.map import (
         Alias,
         Ignored,
@@ -95,6 +96,7 @@ _HOMES = {
     "intermodal.sources.base": ("Access", "Repository", "Source"),
     "intermodal.tasks.base": ("TaskModel",),
     "intermodal.tasks.sentence": ("SentenceEmbedding",),
+    "intermodal.unfinished": ("unfinished",),
     "intermodal.weights.map": (
         "Alias",
         "Ignored",
@@ -198,6 +200,7 @@ __all__ = [
     "rope_parameters_to_hf",
     "rope_to_hf",
     "split",
+    "unfinished",
 ]
 
 

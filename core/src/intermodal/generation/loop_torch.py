@@ -1,7 +1,4 @@
-"""The loop in PyTorch: eager, in inference mode, with Python integers for offsets and a cache written in place.
-
-Weights that are stored narrower than they are computed in are widened at each use, unless `model.repack()` packed them.
-"""
+"""The loop in PyTorch: eager, in inference mode, with Python integers for offsets and a cache written in place."""
 
 from __future__ import annotations
 
@@ -32,6 +29,14 @@ class Loop:
     def device_of(self, w: Any) -> AbstractContextManager[Any]:
         """A scope in which new tensors are made where the weights are."""
         return keras.device(str(_first_tensor(w).device))
+
+    def tensor(self, values: np.ndarray) -> Any:
+        """Host numbers as a tensor."""
+        return ops.convert_to_tensor(values)
+
+    def new_cache(self, rows: int, capacity: int) -> Any:
+        """See `Backbone.new_cache`."""
+        return self.model.backbone.new_cache(rows, capacity)
 
     @torch.inference_mode()
     def read(

@@ -28,12 +28,15 @@ def pipeline(
     model: str | os.PathLike[str] | TaskModel | None = None,
     *,
     tokenizer: Tokenizer | str | os.PathLike[str] | None = None,
+    image_processor: Any = None,
+    feature_extractor: Any = None,
+    processor: Any = None,
     batch_size: int = 1,
     progress: bool = True,
     model_kwargs: dict[str, Any] | None = None,
     **options: Any,
 ) -> Pipeline:
-    """Load a checkpoint for a task, to be called with texts; arguments and results are transformers'.
+    """Load a checkpoint for a task, to be called with texts or images; arguments and results are transformers'.
 
     Example:
         classify = intermodal.pipeline("text-classification", "hf://org/name")
@@ -41,10 +44,11 @@ def pipeline(
 
     Args:
         task: `"text-classification"` (or `"sentiment-analysis"`), `"token-classification"` (`"ner"`), `"fill-mask"`,
-            `"feature-extraction"`, `"text-generation"`, `"zero-shot-classification"`, `"question-answering"` or
-            `"image-text-to-text"`. None: what the checkpoint was saved as.
+            `"feature-extraction"`, `"text-generation"`, `"zero-shot-classification"`, `"question-answering"`,
+            `"image-classification"` or `"image-text-to-text"`. None: what the checkpoint was saved as.
         model: `org/name` on the Hub, a folder, a file or any URI of `intermodal.load`; or a model it gave.
-        tokenizer: in place of the checkpoint's own, or where to find one.
+        tokenizer: in place of the checkpoint's own, or where to find one. The same holds for `image_processor`,
+            `feature_extractor` and `processor`, of which there is at most one.
         batch_size: rows that are computed at a time, where a call does not say.
         progress: show progress bars in a terminal.
         model_kwargs: more keywords of `AutoModelFor….from_pretrained`; those that it does not know replace the keys of
@@ -64,17 +68,41 @@ def pipeline(
     if not isinstance(model, str | os.PathLike):
         if loading or model_kwargs:
             raise InputError(f"{', '.join([*loading, *(model_kwargs or {})])}: the model is loaded already.")
-        chosen = chosen or pipeline_of_checkpoint(model.task)
+        chosen = chosen or pipeline_of_checkpoint(getattr(model, "task", type(model).__name__))
         loaded = model
     else:
         if chosen is not None:
             check_names(chosen, options)
-        chosen, loaded = _load(chosen, model, {**(model_kwargs or {}), **loading}, options, progress)
+        keywords = {**(model_kwargs or {}), **loading}
+        tokenizer = tokenizer if tokenizer is not None else _registered_tokenizer(model, keywords)
+        registered = _load_registered(chosen, model, keywords)
+        chosen, loaded = registered or _load(chosen, model, keywords, options, progress)
+        check_names(chosen, options)
     if isinstance(tokenizer, str | os.PathLike):
         from intermodal.auto.tokenizer import AutoTokenizer
 
         tokenizer = AutoTokenizer.from_pretrained(tokenizer)
-    return chosen(loaded, tokenizer, batch_size=batch_size, progress=progress, **options)
+    made = _processor(image_processor=image_processor, feature_extractor=feature_extractor, processor=processor)
+    return chosen(loaded, tokenizer, processor=made, batch_size=batch_size, progress=progress, **options)
+
+
+def _processor(**given: Any) -> Any:
+    """The one of these that was given, read where it is a name; None where there is none.
+
+    Raises:
+        InputError: there are several.
+    """
+    named = {name: value for name, value in given.items() if value is not None}
+    if len(named) > 1:
+        raise InputError(f"{', '.join(named)}: a pipeline takes one of them, what makes arrays of its inputs.")
+    for name, value in named.items():
+        if isinstance(value, str | os.PathLike):
+            from intermodal.auto import processors
+
+            auto = {"image_processor": "AutoImageProcessor", "feature_extractor": "AutoFeatureExtractor"}
+            return getattr(processors, auto.get(name, "AutoProcessor")).from_pretrained(value)
+        return value
+    return None
 
 
 def check_names(chosen: type[Pipeline], options: dict[str, Any]) -> None:
@@ -90,6 +118,29 @@ def check_names(chosen: type[Pipeline], options: dict[str, Any]) -> None:
             f"{', '.join(sorted(chosen.option_names()))}; of loading: {', '.join(sorted(_LOADING))}. Keys of "
             "config.json go in config={…}."
         )
+
+
+def _load_registered(
+    chosen: type[Pipeline] | None, name: str | os.PathLike[str], keywords: dict[str, Any]
+) -> tuple[type[Pipeline], Any] | None:
+    """The pipeline's class and a model, by a class that the program registered with an auto class; or None."""
+    from intermodal.auto.models import auto_classes
+
+    for auto in auto_classes(chosen.model_task if chosen else None):
+        own = auto.own_class(name, keywords)
+        if own is not None:
+            return chosen or pipeline_of_checkpoint(auto.task), own.from_pretrained(name, **keywords)
+    return None
+
+
+def _registered_tokenizer(name: str | os.PathLike[str], keywords: dict[str, Any]) -> Any:
+    """The tokenizer of a checkpoint by a class that the program registered, or None."""
+    from intermodal.auto.location import ACCESS
+    from intermodal.auto.tokenizer import own_class
+
+    own = own_class(name, keywords)
+    access = {key: value for key, value in keywords.items() if key in ACCESS}
+    return None if own is None else own.from_pretrained(name, **access)
 
 
 def _load(
@@ -111,10 +162,10 @@ def _load(
     keywords["device"] = _device(keywords.get("device"))
     location = take_location(name, keywords)
     arguments, quantization = take_load_arguments(keywords, location)
-    choose(arguments.pop("backend", None))
     if location.uri.endswith(".keras"):
-        model = load(location.uri, chosen.model_task if chosen else None)
+        model = load(location.uri, **arguments)
         return chosen or pipeline_of_checkpoint(model.task), model
+    choose(arguments.pop("backend", None))
     dtype, device = arguments.pop("dtype"), arguments.pop("device")
     for key in asdict(location.access):
         arguments.pop(key, None)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from intermodal.errors import TokenizerError
 from intermodal.processing.texts import checked_length
+
+if TYPE_CHECKING:
+    import numpy as np
 
 _LIBRARIES = {"np": "numpy", "pt": "torch", "jax": "jax.numpy", "tf": "tensorflow"}
 
@@ -101,11 +104,26 @@ def as_tensors(rows: Mapping[str, list[Any]], kind: str) -> dict[str, Any]:
     import numpy as np
 
     arrays = {name: np.array(values, dtype=np.int64 if kind == "pt" else np.int32) for name, values in rows.items()}
+    return {name: array_as(array, kind) for name, array in arrays.items()}
+
+
+def array_as(array: np.ndarray, kind: str) -> Any:
+    """An array of numpy as a tensor of the same dtype.
+
+    Args:
+        array: of any shape.
+        kind: `"np"`, `"jax"`, `"tf"` or `"pt"`.
+
+    Raises:
+        TokenizerError: there is no such kind, or its library is not installed.
+    """
+    if kind not in _LIBRARIES:
+        raise TokenizerError(f"return_tensors={kind!r}: expected {', '.join(map(repr, _LIBRARIES))}.")
     if kind == "np":
-        return arrays
+        return array
     try:
         library = importlib.import_module(_LIBRARIES[kind])
     except ImportError as error:
         raise TokenizerError(f"return_tensors={kind!r} needs {_LIBRARIES[kind]}, which is not installed.") from error
     make = {"pt": "from_numpy", "jax": "asarray", "tf": "constant"}[kind]
-    return {name: getattr(library, make)(array) for name, array in arrays.items()}
+    return getattr(library, make)(array)

@@ -28,16 +28,16 @@ class ModelTests:
         reference = subject.reference(architecture)
         model = subject.load(reference)
         assert model.task == subject.task(architecture)
-        for case in ("plain", "left", "right"):
+        for case in subject.cases(model.task):
             subject.assert_equals_reference(model, reference, case, about=architecture)
 
     @pytest.mark.backend
     def test_rows_of_a_batch_are_computed_apart(self, subject: Subject) -> None:
-        """A sequence is not changed by the one beside it."""
+        """A row is not changed by the one beside it."""
         model = subject.load(subject.reference())
-        inputs = subject.tests.inputs(subject.task())
+        inputs = subject.inputs(subject.task())
         together = outputs_of(model, inputs)
-        for row in range(len(inputs["input_ids"])):
+        for row in range(len(inputs[model.main_input])):
             alone = Case({}, outputs_of(model, {name: x[row : row + 1] for name, x in inputs.items()}))
             wrong = differences({name: x[row : row + 1] for name, x in together.items()}, alone, 1e-5)
             assert not wrong, f"row {row} of a batch is not what it is alone: {wrong}"
@@ -69,8 +69,8 @@ class ModelTests:
         from intermodal.errors import InputError
 
         model = subject.load(subject.reference())
-        inputs = subject.tests.inputs(subject.task())
-        unread = {name: np.zeros_like(inputs["input_ids"]) for name in ("padding_mask", "attention_maks")}
+        inputs = subject.inputs(subject.task())
+        unread = {name: np.zeros_like(inputs[model.main_input]) for name in ("padding_mask", "attention_maks")}
         for name, values in unread.items():
             with pytest.raises(InputError, match=f"{name} is no input of this model"):
                 model({**inputs, name: values})
@@ -82,7 +82,7 @@ class ModelTests:
         import keras
 
         model = subject.load(subject.reference(dtype=None if dtype == "float32" else dtype))
-        inputs = subject.tests.inputs(subject.task())
+        inputs = subject.inputs(subject.task())
         model.save(tmp_path / "model.keras")
         again: Any = keras.models.load_model(tmp_path / "model.keras")
         assert [str(v.dtype) for v in again.variables] == [str(v.dtype) for v in model.variables]
@@ -96,7 +96,7 @@ class ModelTests:
         import keras
 
         model = subject.load(subject.reference(architecture))
-        inputs = subject.tests.inputs(subject.task(architecture))
+        inputs = subject.inputs(subject.task(architecture))
         symbolic = {name: keras.KerasTensor(x.shape, dtype=str(x.dtype)) for name, x in inputs.items()}
         told = model.compute_output_spec(symbolic)
         named = told if isinstance(told, dict) else {"logits": told}
