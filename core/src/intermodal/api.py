@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from intermodal.layers.parameters import Tree
     from intermodal.layers.step import Step
     from intermodal.presets import CausalLMPreset, Preset
+    from intermodal.processing.encoded import Encoded
+    from intermodal.processing.encoding import array_as
     from intermodal.processing.image_processor import IMAGE_CHECKS, ImageProcessor
     from intermodal.processing.processor import Processor
     from intermodal.processing.tokenizer import Tokenizer, TokenizerParts
@@ -90,6 +92,8 @@ _HOMES = {
     "intermodal.kernels.bundle": ("Bundle",),
     "intermodal.kernels.ops": ("ops",),
     "intermodal.presets": ("CausalLMPreset", "Preset"),
+    "intermodal.processing.encoded": ("Encoded",),
+    "intermodal.processing.encoding": ("array_as",),
     "intermodal.processing.image_processor": ("IMAGE_CHECKS", "ImageProcessor"),
     "intermodal.processing.processor": ("Processor",),
     "intermodal.processing.tokenizer": ("Tokenizer", "TokenizerParts"),
@@ -145,6 +149,7 @@ __all__ = [
     "CheckpointReader",
     "ConfigReport",
     "Deinterleave",
+    "Encoded",
     "Family",
     "Flatten",
     "GgufKeys",
@@ -176,6 +181,7 @@ __all__ = [
     "Weight",
     "WeightFile",
     "WeightMap",
+    "array_as",
     "compiled",
     "conv1d",
     "decoder_fields",
