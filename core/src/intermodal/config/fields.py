@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import reprlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 __all__ = [
     "BOOLEAN",
     "Check",
+    "checked",
     "choice",
     "flag",
     "integer",
@@ -20,6 +21,7 @@ __all__ = [
     "number",
     "real",
     "size",
+    "sizes",
     "summary",
     "token_id",
     "token_ids",
@@ -129,6 +131,34 @@ BOOLEAN = Check("true or false", _boolean)
 def size(default: int | None, *, most: int, nullable: bool = False) -> Any:
     """A field that counts something: a positive integer up to `most`, a limit far above any real model."""
     return _field(default, integer(1, most), nullable)
+
+
+def sizes(
+    default: Sequence[int] | None, *, most: int, least_count: int = 1, most_count: int = 256, nullable: bool = False
+) -> Any:
+    """A field that is a list of positive integers up to `most` (a tuple in normal form)."""
+    one = integer(1, most).read
+
+    def read(value: Any) -> tuple[int, ...]:
+        if not isinstance(value, list | tuple) or not least_count <= len(value) <= most_count:
+            raise ValueError(value)
+        return tuple(one(item) for item in value)
+
+    count = str(least_count) if least_count == most_count else f"{least_count} to {most_count}"
+    check = Check(f"a list of {count} integers from 1 to {most}", read, _as_list)
+    return _field(None if default is None else tuple(default), check, nullable)
+
+
+def checked(default: Any, check: Check, *, nullable: bool = False, hash: bool | None = None) -> Any:
+    """A field with a check of the family's own.
+
+    Args:
+        default: immutable; it is read by the check, too.
+        check: what is accepted.
+        nullable: null is a value of its own.
+        hash: false where its normal form has none, as a dict.
+    """
+    return _field(default, check, nullable, hash)
 
 
 def number(default: float, *, least: float = -math.inf, most: float = math.inf, above: float | None = None) -> Any:

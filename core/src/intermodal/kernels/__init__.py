@@ -22,6 +22,7 @@ from intermodal.kernels.ops import ops
 from intermodal.kernels.reference import Cache
 
 linear = _native.linear
+conv = _native.conv
 embedding = _native.embedding
 rms_norm = _native.rms_norm
 offset_rms_norm = _native.offset_rms_norm
@@ -56,6 +57,7 @@ __all__ = [
     "attention",
     "attention_mask",
     "capacity",
+    "conv",
     "embedding",
     "gelu",
     "gelu_tanh",

@@ -17,6 +17,7 @@ __all__ = [
     "attention",
     "attention_mask",
     "capacity",
+    "conv",
     "embedding",
     "gelu",
     "gelu_tanh",
@@ -98,6 +99,21 @@ def linear(x: Tensor, w: Bundle) -> Tensor:
     if w.lora_a is not None:
         y = y + _product(_product(x, w.lora_a), w.lora_b) * jnp.asarray(w.lora_scale, x.dtype)
     return y
+
+
+def conv(x: Tensor, w: Bundle, *, stride: int = 1, padding: int = 0) -> Tensor:
+    """As `reference.conv`, the weight as it is stored."""
+    rank = x.ndim - 2
+    space = "HW"[-rank:]
+    y = lax.conv_general_dilated(
+        x,
+        w.weight.astype(x.dtype),
+        (stride,) * rank,
+        [(padding, padding)] * rank,
+        dimension_numbers=(f"N{space}C", f"OI{space}", f"N{space}C"),
+        feature_group_count=x.shape[-1] // w.weight.shape[1],
+    )
+    return y if w.bias is None else y + w.bias.astype(x.dtype)
 
 
 def embedding(ids: Tensor, w: Bundle, dtype: str) -> Tensor:
@@ -188,7 +204,7 @@ def attention_mask(
     return Reach(seen, start)
 
 
-def attention(q: Tensor, k: Tensor, v: Tensor, mask: Any, scale: float) -> Tensor:
+def attention(q: Tensor, k: Tensor, v: Tensor, mask: Any, scale: float, bias: Tensor | None = None) -> Tensor:
     """As `reference.attention`; keys and values as given, or as `append` returns them."""
     batch, heads, length, width = q.shape
     cached = k.ndim == 3
@@ -197,6 +213,7 @@ def attention(q: Tensor, k: Tensor, v: Tensor, mask: Any, scale: float) -> Tenso
         reached = mask.seen.shape[-1]
         k = lax.dynamic_slice_in_dim(k, mask.start, reached, axis=2)
         v = lax.dynamic_slice_in_dim(v, mask.start, reached, axis=v.ndim - 2)
+        bias = None if bias is None else lax.dynamic_slice_in_dim(bias, mask.start, reached, axis=3)
         mask = mask.seen
     shared = (batch, groups, heads // groups, length)
     if cached:
@@ -206,6 +223,8 @@ def attention(q: Tensor, k: Tensor, v: Tensor, mask: Any, scale: float) -> Tenso
         q = q.reshape(*shared, width)
         scores = jnp.einsum("bkgtd,bksd->bkgts", q, k, preferred_element_type=jnp.float32)
     scores = scores * scale
+    if bias is not None:
+        scores = scores + bias.astype(jnp.float32).reshape(-1, groups, heads // groups, *bias.shape[2:])
     if mask is not None:
         scores = jnp.where(mask[:, :, None], scores, MASKED)
     weights = jax.nn.softmax(scores, axis=-1).astype(v.dtype)

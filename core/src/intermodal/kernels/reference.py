@@ -30,6 +30,23 @@ def linear(x: Tensor, w: Bundle) -> Tensor:
     return y
 
 
+def conv(x: Tensor, w: Bundle, *, stride: int = 1, padding: int = 0) -> Tensor:
+    """Convolution along one axis or two. x (B, …, in) → (B, …, out).
+
+    Args:
+        x: channels last.
+        w: weight (out, in / groups, …) as PyTorch stores it; its second axis tells in how many groups channels fall.
+        stride: along each axis.
+        padding: zeros on both ends of each axis.
+    """
+    rank = len(x.shape) - 2
+    if padding:
+        x = ops.pad(x, [(0, 0), *[(padding, padding)] * rank, (0, 0)])
+    kernel = ops.transpose(ops.cast(w.weight, x.dtype), (*range(2, rank + 2), 1, 0))
+    y = ops.conv(x, kernel, strides=stride, padding="valid", data_format="channels_last")
+    return y if w.bias is None else y + ops.cast(w.bias, x.dtype)
+
+
 def embedding(ids: Tensor, w: Bundle, dtype: str) -> Tensor:
     """Rows of the table. ids (B, T) integers → (B, T, width) in `dtype`."""
     rows = ops.cast(ops.take(w.weight, ids, axis=0), dtype)
@@ -168,8 +185,12 @@ def same_block(blocks: Tensor, keys: int) -> Tensor:
     return ops.logical_and(blocks[:, :, None] == of_keys[:, None, :], blocks[:, :, None] >= 0)
 
 
-def attention(q: Tensor, k: Tensor, v: Tensor, mask: Any, scale: float) -> Tensor:
+def attention(
+    q: Tensor, k: Tensor, v: Tensor, mask: Any, scale: float, bias: Tensor | None = None
+) -> Tensor:
     """Grouped-query attention: softmax in float32. q (B, N, T, D), k and v (B, K, S, D) → (B, N, T, D).
+
+    `bias` (B or 1, N, T, S) is added to the scaled scores, for positions that enter by their distance.
 
     Keys and values are not repeated to all heads (arXiv:2305.13245): each serves its group of N/K queries.
     """
@@ -177,6 +198,8 @@ def attention(q: Tensor, k: Tensor, v: Tensor, mask: Any, scale: float) -> Tenso
     groups = k.shape[1]
     q = ops.reshape(q, (batch, groups, heads // groups, length, width))
     scores = ops.cast(ops.einsum("bkgtd,bksd->bkgts", q, k), "float32") * scale
+    if bias is not None:
+        scores = scores + ops.reshape(ops.cast(bias, "float32"), (-1, groups, heads // groups, *ops.shape(bias)[2:]))
     if mask is not None:
         scores = ops.where(mask[:, :, None], scores, MASKED)
     weights = ops.cast(ops.softmax(scores, axis=-1), v.dtype)

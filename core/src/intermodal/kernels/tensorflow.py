@@ -13,6 +13,7 @@ from intermodal.kernels.reference import (
     Tensor,
     attention_mask,
     capacity,
+    conv,
     grow,
     layer_norm,
     merge_heads,
@@ -27,6 +28,7 @@ __all__ = [
     "attention",
     "attention_mask",
     "capacity",
+    "conv",
     "embedding",
     "gelu",
     "gelu_tanh",
@@ -104,12 +106,15 @@ def rotate(x: Tensor, table: tuple[Tensor, Tensor]) -> Tensor:
     return tf.concat([a * cos - b * sin, b * cos + a * sin], axis=-1)
 
 
-def attention(q: Tensor, k: Tensor, v: Tensor, mask: Any, scale: float) -> Tensor:
+def attention(q: Tensor, k: Tensor, v: Tensor, mask: Any, scale: float, bias: Tensor | None = None) -> Tensor:
     """As `reference.attention`."""
     shape = tf.shape(q)
-    groups = k.shape[1]
-    q = tf.reshape(q, (shape[0], groups, q.shape[1] // groups, shape[2], q.shape[3]))
+    groups, heads = k.shape[1], q.shape[1]
+    q = tf.reshape(q, (shape[0], groups, heads // groups, shape[2], q.shape[3]))
     scores = tf.cast(tf.einsum("bkgtd,bksd->bkgts", q, k), tf.float32) * scale
+    if bias is not None:
+        of_keys = tf.shape(bias)[2:]
+        scores = scores + tf.reshape(tf.cast(bias, tf.float32), (-1, groups, heads // groups, of_keys[0], of_keys[1]))
     if mask is not None:
         scores = tf.where(mask[:, :, None], scores, MASKED)
     weights = tf.cast(tf.nn.softmax(scores, axis=-1), v.dtype)

@@ -60,6 +60,15 @@ def linear(x: Tensor, w: Bundle) -> Tensor:
     return y
 
 
+def conv(x: Tensor, w: Bundle, *, stride: int = 1, padding: int = 0) -> Tensor:
+    """As `reference.conv`; channels are moved by a view, which the operators compute on as it lies."""
+    operator = F.conv2d if x.ndim == 4 else F.conv1d
+    groups = x.shape[-1] // w.weight.shape[1]
+    bias = None if w.bias is None else _cast(w.bias, x)
+    y = operator(x.movedim(-1, 1), _cast(w.weight, x), bias, stride=stride, padding=padding, groups=groups)
+    return y.movedim(1, -1)
+
+
 def embedding(ids: Tensor, w: Bundle, dtype: str) -> Tensor:
     """As `reference.embedding`."""
     rows = F.embedding(ids, w.weight).to(_dtype(dtype))
@@ -179,14 +188,25 @@ def attention_mask(
     return mask | ~mask.any(dim=-1, keepdim=True)
 
 
-def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | str | None, scale: float) -> Tensor:
+def attention(
+    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | str | None, scale: float, bias: Tensor | None = None
+) -> Tensor:
     """As `reference.attention`, by the fused operator."""
     grouped = q.shape[1] != k.shape[1]
+    if bias is not None:
+        mask = _with_bias(mask, _cast(bias, q))
     if isinstance(mask, str):
         return F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale, enable_gqa=grouped)
     if mask is not None and mask.device != q.device:
         mask = mask.to(q.device)
     return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale, enable_gqa=grouped)
+
+
+def _with_bias(mask: Tensor | str | None, bias: Tensor) -> Tensor:
+    """What the fused operator adds to scores: the bias, and no chance for what may not be seen."""
+    if isinstance(mask, str):
+        mask = torch.ones(bias.shape[-2:], dtype=torch.bool, device=bias.device).tril()
+    return bias if mask is None else bias.masked_fill(~mask.to(bias.device), float("-inf"))
 
 
 def new_cache(batch: int, heads: int, capacity: int, width: int, dtype: str) -> Cache:

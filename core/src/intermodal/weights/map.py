@@ -69,6 +69,7 @@ class Weight:
         place: the variable it lives in and the slice of it; None: a variable of its own, of the same name.
         if_absent: see `IfAbsent`.
         folder: where Hugging Face checkpoints keep it in a file of its own, `"2_Dense"`; its name begins with it.
+        frozen: training leaves it as it is, as it does the statistics of a batch norm.
     """
 
     name: str
@@ -83,6 +84,7 @@ class Weight:
     place: tuple[str, Part] | None = None
     if_absent: IfAbsent = "refused"
     folder: str = ""
+    frozen: bool = False
 
     @property
     def module(self) -> str:
@@ -113,6 +115,11 @@ class Variable:
     def block(self) -> tuple[str, int] | None:
         """The repeated block it belongs to."""
         return self.weights[0][0].block
+
+    @property
+    def frozen(self) -> bool:
+        """Whether training leaves it as it is."""
+        return self.weights[0][0].frozen
 
     @property
     def head(self) -> bool:
@@ -242,6 +249,17 @@ def linear(
     weights = [Weight(f"{name}.weight", (outputs, inputs), "linear", axes, _gguf(gguf, "weight", gguf_transform))]
     if bias:
         weights.append(Weight(f"{name}.bias", (outputs,), "bias", axes[:1], _gguf(gguf, "bias", gguf_transform)))
+    return weights
+
+
+def conv(
+    name: str, inputs: int, outputs: int, kernel: Sequence[int], *, groups: int = 1, bias: bool = False
+) -> list[Weight]:
+    """A convolution: `name.weight` of shape (outputs, inputs / groups, *kernel), and `name.bias` of shape (outputs,)."""
+    shape = (outputs, inputs // groups, *kernel)
+    weights = [Weight(f"{name}.weight", shape, "table", (None,) * len(shape))]
+    if bias:
+        weights.append(Weight(f"{name}.bias", (outputs,), "bias", (None,)))
     return weights
 
 
