@@ -228,13 +228,18 @@ def untrained(examined: Examined) -> Examined:
 
 
 def _labels_of_head(config: Any, checkpoint: Checkpoint, owner: LoadedFamily, task: str, warnings: list[str]) -> Any:
-    """The config with as many labels as the head tensor has rows, where the two disagree."""
+    """The config with as many labels as the head tensor has rows, where the two disagree.
+
+    A head may have several linears; the one meant is that whose rows the map counts by labels.
+    """
     labels = getattr(config, "num_labels", None)
     if labels is None or not task.endswith("classification"):
         return config
+    one_more = manager().weight_map(owner, config.with_labels(labels + 1), task).by_name()
     for weight in manager().weight_map(owner, config, task).weights:
         info = checkpoint.tensors.get(weight.name)
-        if weight.head and info and weight.role == "linear" and info.shape[:1] not in ((), (labels,)):
+        counts_labels = weight.head and weight.role == "linear" and weight.shape != one_more[weight.name].shape
+        if counts_labels and info and info.shape[:1] not in ((), (labels,)):
             rows = info.shape[0]
             warnings.append(f"config.json tells of {labels} labels, but {weight.name} has {rows}: the tensor is right.")
             return config.with_labels(rows)

@@ -15,6 +15,7 @@ from __future__ import annotations
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -104,6 +105,15 @@ class LoopbackHub:
     def __exit__(self, *exc: object) -> None:
         self._server.shutdown()
         self._server.server_close()
+        self._remove_home()
+
+    def _remove_home(self) -> None:
+        """Remove the home. A download that was abandoned may be writing there still: try until it has noticed."""
+        for _ in range(100):
+            try:
+                return self._folder.cleanup()
+            except OSError:
+                time.sleep(0.1)
         self._folder.cleanup()
 
     # --- what it holds -------------------------------------------------------------------------------------------
