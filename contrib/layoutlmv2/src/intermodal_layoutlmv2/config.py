@@ -123,9 +123,7 @@ class LayoutLMv2Config(ModelConfig):
     def resolve(self) -> None:
         """See `ModelConfig.resolve`."""
         if len(self.image_feature_pool_shape) == 2 and not any(problems(self.detectron2_config_args)):
-            object.__setattr__(
-                self, "image_feature_pool_shape", (*self.image_feature_pool_shape, self.visual.channels)
-            )
+            object.__setattr__(self, "image_feature_pool_shape", (*self.image_feature_pool_shape, self.visual.channels))
 
     def contradictions(self) -> Iterator[Problem]:
         """See `ModelConfig.contradictions`."""

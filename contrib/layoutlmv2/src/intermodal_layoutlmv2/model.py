@@ -11,6 +11,7 @@ from intermodal.api import Backbone, InputError, Step, Tree, kernels, ops
 from intermodal_layoutlmv2.config import PAGE, LayoutLMv2Config
 from intermodal_layoutlmv2.distances import distance_bias
 from intermodal_layoutlmv2.visual import DIVISOR, visual_features
+from intermodal_layoutlmv2.visual_weights import BACKBONE
 from intermodal_layoutlmv2.weights import POOLER, SEGMENT, WORDS
 
 Tensor = Any
@@ -62,7 +63,14 @@ class LayoutLMv2Backbone(Backbone):
     def image_embeddings(self, w: Tree, step: Step) -> Tensor:
         """Regions of the image as they go into the encoder, (B, regions, hidden)."""
         config, dtype = self.config, self.compute_dtype
-        features = visual_features(step.inputs["image"], w, config.visual, config.image_feature_pool_shape, dtype)
+        rows, columns, _ = config.image_feature_pool_shape
+        features = visual_features(
+            step.inputs["image"],
+            {name: part for name, part in w.items() if name.startswith(BACKBONE)},
+            config=config.visual,
+            shape=(rows, columns),
+            dtype=dtype,
+        )
         boxes, positions = region_boxes(config)[None], np.arange(config.image_tokens, dtype=np.int32)[None]
         x = kernels.linear(features, w["visual_proj"])
         x = x + kernels.embedding(ops.convert_to_tensor(positions), w["embeddings.position_embeddings"], dtype)
@@ -180,9 +188,7 @@ def attention(w: Tree, x: Tensor, mask: Any, bias: Tensor | None, config: Layout
 
 def feed_forward(w: Tree, x: Tensor, config: LayoutLMv2Config) -> Tensor:
     """Two linears with an activation between. x (B, S, hidden), and so the result."""
-    return kernels.linear(
-        ACTIVATIONS[config.hidden_act](kernels.linear(x, w["intermediate.dense"])), w["output.dense"]
-    )
+    return kernels.linear(ACTIVATIONS[config.hidden_act](kernels.linear(x, w["intermediate.dense"])), w["output.dense"])
 
 
 def shape_of(value: Any) -> tuple[int | None, ...]:

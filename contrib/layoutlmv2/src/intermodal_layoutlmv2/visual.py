@@ -23,12 +23,12 @@ DIVISOR = 32
 """The coarsest level has so many pixels of the image along a side of one of its own."""
 
 
-def visual_features(image: Tensor, w: Tree, config: VisualConfig, shape: Sequence[int], dtype: str) -> Tensor:
+def _visual_features(image: Tensor, w: Tree, config: VisualConfig, shape: tuple[int, int], dtype: str) -> Tensor:
     """Features of a page's regions, row by row.
 
     Args:
         image: (B, 3, height, width), blue, green and red from 0 to 255, both sides multiples of 32.
-        w: the backbone's tensors.
+        w: the tensors of the visual backbone.
         config: of the visual backbone.
         shape: rows and columns of regions.
         dtype: what is computed in.
@@ -41,6 +41,10 @@ def visual_features(image: Tensor, w: Tree, config: VisualConfig, shape: Sequenc
     levels = resnet(ops.cast(x, dtype), w, config)
     x = average_regions(finest_level(levels, w), shape[0], shape[1])
     return ops.reshape(x, (-1, shape[0] * shape[1], config.channels))
+
+
+visual_features = kernels.compiled(_visual_features, static=("config", "shape", "dtype"))
+"""Compiled as one: each of a hundred convolutions by itself takes JAX half a minute at the first call."""
 
 
 def resnet(x: Tensor, w: Tree, config: VisualConfig) -> list[Tensor]:

@@ -21,6 +21,7 @@ from intermodal.kernels.bundle import Bundle
 from intermodal.kernels.ops import ops
 from intermodal.kernels.reference import Cache
 
+compiled = _native.compiled
 linear = _native.linear
 conv = _native.conv
 embedding = _native.embedding
@@ -57,6 +58,7 @@ __all__ = [
     "attention",
     "attention_mask",
     "capacity",
+    "compiled",
     "conv",
     "embedding",
     "gelu",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -17,6 +18,7 @@ __all__ = [
     "attention",
     "attention_mask",
     "capacity",
+    "compiled",
     "conv",
     "embedding",
     "gelu",
@@ -87,6 +89,11 @@ def _narrow_product(x: Tensor, weight: Tensor) -> Tensor:
         sums = sums + part.astype(jnp.float32) * row[start : start + lanes]
     y = lax.dot_general(jnp.ones((1, lanes), jnp.float32), sums, (((1,), (1,)), ((), ())))
     return y.reshape(*x.shape[:-1], outputs)
+
+
+def compiled(function: Callable[..., Any], static: tuple[str, ...] = ()) -> Callable[..., Any]:
+    """As `reference.compiled`."""
+    return jax.jit(function, static_argnames=static)
 
 
 def linear(x: Tensor, w: Bundle) -> Tensor:

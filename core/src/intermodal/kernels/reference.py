@@ -6,6 +6,7 @@ Activations are in the compute dtype; weights may be stored in another, and are 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from intermodal.kernels.bundle import Bundle
@@ -15,6 +16,16 @@ Tensor = Any
 Cache = tuple[Tensor, Tensor]
 
 MASKED = -1e30  # added to scores that may not be seen; finite, so that a row with nothing to see gives no NaN
+
+
+def compiled(function: Callable[..., Any], static: tuple[str, ...] = ()) -> Callable[..., Any]:
+    """A pure function of tensors, to be computed as one where the backend else compiles each operation by itself.
+
+    Args:
+        function: of tensors and trees of them.
+        static: names of its other arguments, which have to be hashable and are passed by name.
+    """
+    return function
 
 
 def linear(x: Tensor, w: Bundle) -> Tensor:
@@ -185,9 +196,7 @@ def same_block(blocks: Tensor, keys: int) -> Tensor:
     return ops.logical_and(blocks[:, :, None] == of_keys[:, None, :], blocks[:, :, None] >= 0)
 
 
-def attention(
-    q: Tensor, k: Tensor, v: Tensor, mask: Any, scale: float, bias: Tensor | None = None
-) -> Tensor:
+def attention(q: Tensor, k: Tensor, v: Tensor, mask: Any, scale: float, bias: Tensor | None = None) -> Tensor:
     """Grouped-query attention: softmax in float32. q (B, N, T, D), k and v (B, K, S, D) → (B, N, T, D).
 
     `bias` (B or 1, N, T, S) is added to the scaled scores, for positions that enter by their distance.

@@ -13,7 +13,7 @@ from intermodal.kernels.reference import (
     Tensor,
     attention_mask,
     capacity,
-    conv,
+    compiled,
     grow,
     layer_norm,
     merge_heads,
@@ -28,6 +28,7 @@ __all__ = [
     "attention",
     "attention_mask",
     "capacity",
+    "compiled",
     "conv",
     "embedding",
     "gelu",
@@ -66,6 +67,15 @@ def linear(x: Tensor, w: Bundle) -> Tensor:
     if w.lora_a is not None:
         y = y + _product(_product(x, w.lora_a), w.lora_b) * tf.cast(w.lora_scale, x.dtype)
     return y
+
+
+def conv(x: Tensor, w: Bundle, *, stride: int = 1, padding: int = 0) -> Tensor:
+    """As `reference.conv`. Keras compiles a convolution in groups at every call; the operator itself knows them."""
+    rank = len(x.shape) - 2
+    kernel = tf.transpose(tf.cast(w.weight, x.dtype), (*range(2, rank + 2), 1, 0))
+    x = tf.pad(x, [(0, 0), *[(padding, padding)] * rank, (0, 0)])
+    y = (tf.nn.conv1d if rank == 1 else tf.nn.conv2d)(x, kernel, stride, "VALID")
+    return y if w.bias is None else y + tf.cast(w.bias, x.dtype)
 
 
 def embedding(ids: Tensor, w: Bundle, dtype: str) -> Tensor:

@@ -11,6 +11,7 @@ from torch import Tensor
 from intermodal.kernels import torch_packed
 from intermodal.kernels.bundle import Bundle
 from intermodal.kernels.reference import capacity as capacity
+from intermodal.kernels.reference import compiled as compiled
 from intermodal.kernels.reference import grow as grow
 
 Cache = tuple[Tensor, Tensor]
