@@ -1,4 +1,4 @@
-"""transformers builds LayoutLMv2 with detectron2, which no registry has: its visual backbone in plain PyTorch instead."""
+"""transformers builds LayoutLMv2 with detectron2, which no registry has; here with a stand-in for it."""
 
 from __future__ import annotations
 

@@ -8,10 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from intermodal.auto import (
-        AutoConfig,
-        AutoFeatureExtractor,
-        AutoImageProcessor,
+    from intermodal.auto.config import AutoConfig
+    from intermodal.auto.models import (
         AutoModel,
         AutoModelForAudioClassification,
         AutoModelForCausalLM,
@@ -26,9 +24,9 @@ if TYPE_CHECKING:
         AutoModelForQuestionAnswering,
         AutoModelForSequenceClassification,
         AutoModelForTokenClassification,
-        AutoProcessor,
-        AutoTokenizer,
     )
+    from intermodal.auto.processors import AutoFeatureExtractor, AutoImageProcessor, AutoProcessor
+    from intermodal.auto.tokenizer import AutoTokenizer
     from intermodal.conversion import convert
     from intermodal.errors import IntermodalError
     from intermodal.inspection import inspect
@@ -68,9 +66,11 @@ __all__ = [
 ]
 
 # The modules are called otherwise than the functions: a submodule of the same name would take the function's place.
-_AUTO = [name for name in __all__ if name.startswith("Auto")]
 _HOMES = {
-    **dict.fromkeys(_AUTO, "intermodal.auto"),
+    **dict.fromkeys((name for name in __all__ if name.startswith("AutoModel")), "intermodal.auto.models"),
+    **dict.fromkeys(("AutoFeatureExtractor", "AutoImageProcessor", "AutoProcessor"), "intermodal.auto.processors"),
+    "AutoConfig": "intermodal.auto.config",
+    "AutoTokenizer": "intermodal.auto.tokenizer",
     "IntermodalError": "intermodal.errors",
     "convert": "intermodal.conversion",
     "inspect": "intermodal.inspection",

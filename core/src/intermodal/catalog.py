@@ -1,6 +1,6 @@
 """Who claims what: reads the entry points of installed plugins, and imports none of them.
 
-A plugin states its claims in its own metadata, in one of four groups, keyed by what is asked for:
+A plugin states its claims in its own metadata, in one of five groups, keyed by what is asked for:
 
     [project.entry-points."intermodal.families"]
     some_model_type = "intermodal_some.plugin"
@@ -23,7 +23,8 @@ FAMILIES = "intermodal.families"
 FORMATS = "intermodal.formats"
 SOURCES = "intermodal.sources"
 COMMANDS = "intermodal.commands"
-GROUPS = (FAMILIES, FORMATS, SOURCES, COMMANDS)
+KERNELS = "intermodal.kernels"
+GROUPS = (FAMILIES, FORMATS, SOURCES, COMMANDS, KERNELS)
 
 CORE = "intermodal"
 """Name of the distribution whose own claims are in `_CORE_KEYS`."""
@@ -51,7 +52,7 @@ class Claim:
 
     Attributes:
         group: one of `GROUPS`.
-        key: `model_type`, file suffix, URI scheme or command word.
+        key: `model_type`, file suffix, URI scheme, command word or kind of device.
         value: the module to import, `package.plugin`.
         dist: name of the distribution, as it spells it.
         version: the distribution's version.

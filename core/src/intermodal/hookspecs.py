@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from intermodal.checkpoints.base import CheckpointReader
     from intermodal.commands import Command
+    from intermodal.compiled import CompiledKernels
     from intermodal.families import Family
     from intermodal.layers.parameters import Supply
     from intermodal.layers.storage import StoragePolicy
@@ -69,6 +70,12 @@ def intermodal_sources() -> list[Source]:
 @hookspec
 def intermodal_commands() -> list[Command]:
     """Give sub-commands of the command line. Core's own register here too."""
+    raise AssertionError("a specification is never called")
+
+
+@hookspec
+def intermodal_kernels() -> list[CompiledKernels]:
+    """Give kernels compiled for a kind of device. What they do not take, core's own kernels compute."""
     raise AssertionError("a specification is never called")
 
 

@@ -1,4 +1,4 @@
-"""Finds the one plugin that handles what is asked for: a model type, a file format, a URI scheme or a command."""
+"""Finds the one plugin that handles what is asked for: a model type, a format, a URI scheme, a command, kernels."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from intermodal import catalog, plugin_report, suggestions
-from intermodal.catalog import COMMANDS, FAMILIES, FORMATS, SOURCES, Claim
+from intermodal.catalog import COMMANDS, FAMILIES, FORMATS, KERNELS, SOURCES, Claim
 from intermodal.errors import AmbiguousPluginError, MissingPluginError, PluginError
 from intermodal.families import Family
 from intermodal.registry import LoadedPlugin, Registry, blame, broken
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from intermodal.checkpoints.base import CheckpointReader
     from intermodal.commands import Command
+    from intermodal.compiled import CompiledKernels
     from intermodal.sources.base import Source
     from intermodal.weights.map import WeightMap
     from intermodal.weights.report import LoadReport
@@ -28,6 +29,7 @@ _HOOKS = {  # the hook that gives a group's objects, and the attribute of theirs
     FORMATS: ("intermodal_checkpoint_readers", "format"),
     SOURCES: ("intermodal_sources", "scheme"),
     COMMANDS: ("intermodal_commands", "name"),
+    KERNELS: ("intermodal_kernels", "device"),
 }
 
 
@@ -85,6 +87,10 @@ class Plugins:
     def command(self, word: str) -> Command:
         """The sub-command of that name."""
         return self._provided(COMMANDS, word)
+
+    def kernels(self, device: str) -> CompiledKernels:
+        """The compiled kernels for a kind of device, `"cpu"`."""
+        return self._provided(KERNELS, device)
 
     def commands(self) -> Mapping[str, Claim]:
         """Word → claim of every sub-command that may be used, in order; imports none of them."""

@@ -21,6 +21,7 @@ _ASKED_FOR = {
     catalog.FORMATS: "checkpoint format",
     catalog.SOURCES: "URI scheme",
     catalog.COMMANDS: "command",
+    catalog.KERNELS: "kernels for device",
 }
 
 

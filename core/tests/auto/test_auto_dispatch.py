@@ -112,6 +112,11 @@ def test_what_makes_its_inputs(toy):
     for auto in (intermodal.AutoImageProcessor, intermodal.AutoFeatureExtractor):
         assert auto.from_pretrained(folder, do_resize=False).raw == expected
     assert intermodal.AutoProcessor.from_pretrained(folder).raw == {"do_resize": True, "size": 4}
+    done_anyway = intermodal.AutoImageProcessor.from_pretrained(folder, backend="pil", use_fast=False)
+    assert done_anyway.raw == {"do_resize": True, "size": 4}
+    for other in ({"backend": "torchvision"}, {"use_fast": True}):
+        with pytest.raises(ConfigError, match=f"{next(iter(other))}=.*Pillow"):
+            intermodal.AutoImageProcessor.from_pretrained(folder, **other)
     (folder / "preprocessor_config.json").unlink()
     with pytest.raises(ConfigError, match=r"no preprocessor_config\.json"):
         intermodal.AutoImageProcessor.from_pretrained(folder)
@@ -120,7 +125,7 @@ def test_what_makes_its_inputs(toy):
 def test_families_without_images_say_so(classifier):
     with pytest.raises(ConfigError, match="checkpoint of bert, which has no image processor"):
         intermodal.AutoImageProcessor.from_pretrained(classifier)
-    processor = intermodal.AutoProcessor.from_pretrained(classifier)
+    processor = intermodal.AutoProcessor.from_pretrained(classifier, use_fast=True)
     assert processor("the cat") == intermodal.AutoTokenizer.from_pretrained(classifier)("the cat")
 
 

@@ -47,22 +47,19 @@ def test_linear_of_one_row_at_sizes_that_are_computed_differently(shape, stored)
         close(kernels.linear(x, bundle), reference.linear(x, bundle), 4e-6)
 
 
-@pytest.mark.parametrize("space", [(20,), (9, 12)])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize(("stride", "padding", "groups"), [(1, 0, 1), (2, 3, 1), (2, 1, 4), (1, 2, 2)])
-def test_conv_is_torchs(space, stride, padding, groups):
+def test_conv2d_is_torchs(stride, padding, groups, dtype):
     torch = pytest.importorskip("torch")
-    kernel = (3, 5)[: len(space)]
-    for dtype in ("float32", "bfloat16"):
-        bundle = Bundle(tensor(16, 8 // groups, *kernel, dtype=dtype), tensor(16, dtype=dtype))
-        x = tensor(2, *space, 8)
-        operator = torch.nn.functional.conv2d if len(space) == 2 else torch.nn.functional.conv1d
-        values, *stored = (
-            torch.from_numpy(np.array(ops.convert_to_numpy(ops.cast(part, "float32"))))
-            for part in (x, bundle.weight, bundle.bias)
-        )
-        expected = operator(values.movedim(-1, 1), *stored, stride, padding, groups=groups).movedim(1, -1)
-        for form in (kernels, reference):
-            close(form.conv(x, bundle, stride=stride, padding=padding), expected.numpy(), 4e-6)
+    bundle = Bundle(tensor(16, 8 // groups, 3, 5, dtype=dtype), tensor(16, dtype=dtype))
+    x = tensor(2, 9, 12, 8)
+    values, *stored = (
+        torch.from_numpy(np.array(ops.convert_to_numpy(ops.cast(part, "float32"))))
+        for part in (x, bundle.weight, bundle.bias)
+    )
+    expected = torch.nn.functional.conv2d(values.movedim(-1, 1), *stored, stride, padding, groups=groups)
+    for form in (kernels, reference):
+        close(form.conv2d(x, bundle, stride=stride, padding=padding), expected.movedim(1, -1).numpy(), 4e-6)
 
 
 def test_a_compiled_function_computes_the_same():
@@ -71,6 +68,14 @@ def test_a_compiled_function_computes_the_same():
 
     tree, x = {"layers": [Bundle(tensor(6, 8), tensor(6))]}, tensor(3, 8)
     close(kernels.compiled(scaled, ("times",))(x, tree, times=3)["y"], scaled(x, tree, times=3)["y"])
+
+
+@pytest.mark.parametrize("kind", BUNDLES)
+@pytest.mark.parametrize("shape", [(1, 1, 8), (2, 5, 8)])
+def test_linears_are_each_a_linear(kind, shape):
+    x, bundles = tensor(*shape), [BUNDLES[kind](), Bundle(tensor(3, 8)), BUNDLES[kind]()]
+    for got, bundle in zip(kernels.linears(x, *bundles), bundles, strict=True):
+        close(got, reference.linear(x, bundle))
 
 
 @pytest.mark.parametrize("kind", ["plain", "stored in bfloat16", "int8"])
@@ -120,6 +125,14 @@ def test_activations_are_their_formulas(name):
     expected = ACTIVATIONS[name](torch, torch.tensor(x, dtype=torch.float64)).numpy()
     for module in (kernels, reference):
         close(getattr(module, name)(ops.convert_to_tensor(x)), expected, 1e-6)
+
+
+@pytest.mark.parametrize("name", ["silu", "gelu", "gelu_tanh", "relu"])
+def test_a_gate_is_its_activation_times_the_other(name):
+    gate, up = tensor(2, 3, 40) * 4, tensor(2, 3, 40)
+    expected = ops.convert_to_numpy(getattr(reference, name)(gate)) * ops.convert_to_numpy(up)
+    for module in (kernels, reference):
+        close(module.gated(name, gate, up), expected)
 
 
 def test_rotary_is_a_rotation_by_position_times_frequency():

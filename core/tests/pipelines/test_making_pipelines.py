@@ -73,7 +73,6 @@ def test_options_of_the_pipeline_hold_unless_a_call_says_otherwise(classifier):
         ("audio-classification", r"intermodal.load\(uri, 'audio-classification'\)"),
         ("automatic-speech-recognition", "core has no model for it"),
         ("document-question-answering", "core has no model for it"),
-        ("image-text-to-text", "pipelines take text alone"),
         ("summarization", "'text-generation'"),
         ("text-clasification", "Did you mean 'text-classification'"),
     ],

@@ -2,30 +2,16 @@
 
 from typing import Any
 
-from intermodal.testing import FamilyTests, Variant
+from intermodal.testing import (
+    ROPE_REFUSED,
+    ROPE_VARIANTS,
+    TINY_DECODER,
+    FamilyTests,
+    Variant,
+    decoder_gguf_metadata,
+)
 
-TINY = {
-    "vocab_size": 96,
-    "hidden_size": 48,
-    "intermediate_size": 80,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "head_dim": 12,  # transformers' Ministral derives none
-    "max_position_embeddings": 128,
-    "pad_token_id": 0,
-    "bos_token_id": 1,
-    "eos_token_id": 2,
-}
-LLAMA3 = {
-    "rope_type": "llama3",
-    "rope_theta": 5e3,
-    "factor": 8.0,
-    "low_freq_factor": 1.0,
-    "high_freq_factor": 4.0,
-    "original_max_position_embeddings": 16,
-}
-WITHOUT_CONTEXT = {key: value for key, value in LLAMA3.items() if not key.startswith("original")}
+TINY = {**TINY_DECODER, "head_dim": 12}  # transformers' Ministral derives none
 YARN = {"rope_type": "yarn", "rope_theta": 1e4, "factor": 4.0, "original_max_position_embeddings": 16}
 MINISTRAL = "MinistralForCausalLM"
 VARIANTS = {
@@ -43,21 +29,11 @@ VARIANTS = {
         {"layer_types": ["sliding_attention", "full_attention"], "sliding_window": 7}, architecture=MINISTRAL
     ),
     "swish": Variant({"hidden_act": "swish"}, same="it is another name of silu"),
-    "rope_theta": {"rope_parameters": {"rope_type": "default", "rope_theta": 500.0}},
-    "rope linear": {"rope_parameters": {"rope_type": "linear", "rope_theta": 1e4, "factor": 3.0}},
-    "rope llama3": {"rope_parameters": LLAMA3},
-    "rope yarn": {"rope_parameters": YARN},
-    "rope yarn, all keys": {
-        "rope_parameters": {**YARN, "beta_fast": 16.0, "beta_slow": 2.0, "mscale": 0.7, "mscale_all_dim": 0.3}
-    },
-    "original context beside": {"rope_parameters": WITHOUT_CONTEXT, "original_max_position_embeddings": 16},
-    "context that rope falls back to": {"rope_parameters": WITHOUT_CONTEXT, "max_position_embeddings": 16},
+    **ROPE_VARIANTS,
 }
 REFUSED = {
     "hidden_act": {"hidden_act": "gelu"},
-    "partial_rotary_factor": {"partial_rotary_factor": 0.5},
-    "rope dynamic": {"rope_scaling": {"type": "dynamic", "factor": 2.0}},
-    "rope by layer kind": {"rope_parameters": {"full_attention": LLAMA3}},
+    **ROPE_REFUSED,
     "sliding_window": {"sliding_window": 0},
     "another kind of layer": {"layer_types": ["chunked_attention", "full_attention"]},
     "too few layer_types": {"layer_types": ["sliding_attention"]},
@@ -75,27 +51,9 @@ GGUF_VARIANTS = {
 
 def gguf_metadata(config: Any) -> dict[str, Any]:
     """The keys of a GGUF file, as llama.cpp's converter writes them; it has no word for a window, others have."""
-    keys = {
-        "general.architecture": "llama",
-        "llama.block_count": config.num_hidden_layers,
-        "llama.context_length": config.max_position_embeddings,
-        "llama.embedding_length": config.hidden_size,
-        "llama.feed_forward_length": config.intermediate_size,
-        "llama.attention.head_count": config.num_attention_heads,
-        "llama.attention.head_count_kv": config.num_key_value_heads,
-        "llama.attention.key_length": config.head_dim,
-        "llama.attention.value_length": config.head_dim,
-        "llama.attention.layer_norm_rms_epsilon": config.rms_norm_eps,
-        "llama.rope.freq_base": config.rope.rope_theta,
-        "llama.rope.dimension_count": config.head_dim,
-        "llama.vocab_size": config.vocab_size,
-    }
+    keys = decoder_gguf_metadata(config, "llama")
     if config.sliding_window is not None:
         keys["llama.attention.sliding_window"] = config.sliding_window
-    if config.rope.rope_type != "default":
-        keys["llama.rope.scaling.type"] = config.rope.rope_type
-        keys["llama.rope.scaling.factor"] = config.rope.factor
-        keys["llama.rope.scaling.original_context_length"] = config.rope.original_max_position_embeddings
     return keys
 
 

@@ -90,7 +90,7 @@ class LayoutLMv2Config(ModelConfig):
     fast_qkv: bool = fields.flag(True)
     max_rel_2d_pos: int = fields.size(256, most=1 << 20)
     rel_2d_pos_bins: int = fields.size(64, most=1 << 16)
-    image_feature_pool_shape: tuple[int, ...] = fields.sizes((7, 7, 256), most=1 << 14, least_count=2, most_count=3)
+    image_feature_pool_shape: tuple[int, ...] = fields.sizes((7, 7, 256), most=1 << 14)
     coordinate_size: int = fields.size(128, most=1 << 20)
     shape_size: int = fields.size(128, most=1 << 20)
     has_relative_attention_bias: bool = fields.flag(True)
@@ -138,9 +138,12 @@ class LayoutLMv2Config(ModelConfig):
         if of_box != hidden:
             text = f"4 * coordinate_size + 2 * shape_size = {of_box} must be hidden_size = {hidden}"
             yield Problem("coordinate_size", self.coordinate_size, text)
-        if self.image_feature_pool_shape[2] != channels:
-            text = f"the third is the channels of the visual backbone, {channels} (MODEL.FPN.OUT_CHANNELS)"
+        if len(self.image_feature_pool_shape) != 3 or self.image_feature_pool_shape[2] != channels:
+            text = (
+                f"expected rows, columns and the channels of the visual backbone, {channels} (MODEL.FPN.OUT_CHANNELS)"
+            )
             yield Problem("image_feature_pool_shape", list(self.image_feature_pool_shape), text)
+            return
         if self.max_position_embeddings < self.image_tokens:
             text = f"the image takes {self.image_tokens} positions of the same table (image_feature_pool_shape)"
             yield Problem("max_position_embeddings", self.max_position_embeddings, text)

@@ -73,7 +73,7 @@ def bottleneck(x: Tensor, w: Tree, stride: int, stride_in_1x1: bool) -> Tensor:
 
 def normed(x: Tensor, w: Tree, name: str, *, stride: int = 1, padding: int = 0) -> Tensor:
     """A convolution, then a batch norm with its statistics of training."""
-    x = kernels.conv(x, w[name], stride=stride, padding=padding)
+    x = kernels.conv2d(x, w[name], stride=stride, padding=padding)
     learnt, mean, variance = (w[f"{name}.norm{part}"] for part in ("", ".running_mean", ".running_var"))
     scale = ops.cast(learnt.weight, "float32") * ops.rsqrt(ops.cast(variance.weight, "float32") + EPSILON)
     shift = ops.cast(learnt.bias, "float32") - ops.cast(mean.weight, "float32") * scale
@@ -84,9 +84,9 @@ def finest_level(levels: Sequence[Tensor], w: Tree) -> Tensor:
     """The pyramid's finest level: coarse levels, enlarged, are added to finer ones. (B, H/4, W/4, channels)."""
     x = None
     for number, level in reversed(list(zip(LEVELS, levels, strict=True))):
-        lateral = kernels.conv(level, w[f"{BACKBONE}.fpn_lateral{number}"])
+        lateral = kernels.conv2d(level, w[f"{BACKBONE}.fpn_lateral{number}"])
         x = lateral if x is None else lateral + ops.repeat(ops.repeat(x, 2, axis=1), 2, axis=2)
-    return kernels.conv(x, w[f"{BACKBONE}.fpn_output{LEVELS[0]}"], padding=1)
+    return kernels.conv2d(x, w[f"{BACKBONE}.fpn_output{LEVELS[0]}"], padding=1)
 
 
 def average_regions(x: Tensor, rows: int, columns: int) -> Tensor:

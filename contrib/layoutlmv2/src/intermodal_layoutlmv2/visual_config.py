@@ -39,7 +39,7 @@ DEFAULT: Mapping[str, Any] = {
     "MODEL.RESNETS.WIDTH_PER_GROUP": 8,
     "MODEL.RESNETS.STRIDE_IN_1X1": False,
 }
-"""What transformers takes where the config has no such key. Keys that a given object lacks have detectron2's defaults."""
+"""What transformers takes where the config has no such key. What a given object lacks has detectron2's defaults."""
 
 BLOCKS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 """Blocks of each stage by depth (arXiv:1512.03385, table 1)."""

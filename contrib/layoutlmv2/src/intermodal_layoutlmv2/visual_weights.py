@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from intermodal.api import Weight, conv, norm, repeat
+from intermodal.api import Weight, conv2d, norm, numbered
 
 from intermodal_layoutlmv2.visual_config import VisualConfig
 
@@ -19,14 +19,13 @@ def visual_backbone(config: VisualConfig) -> list[Weight]:
     weights = normed(f"{BOTTOM_UP}.stem.conv1", 3, config.stem_channels, 7)
     pyramid = []
     for level, (name, blocks, incoming, inner, outgoing) in zip(LEVELS, config.stages, strict=True):
-        first = [*normed("shortcut", incoming, outgoing, 1), *_block(incoming, inner, outgoing, config.groups)]
+        shortcut = normed("shortcut", incoming, outgoing, 1) if incoming != outgoing else []
+        first = [*shortcut, *_block(incoming, inner, outgoing, config.groups)]
         others = _block(outgoing, inner, outgoing, config.groups)
-        stage = repeat(f"{BOTTOM_UP}.{name}", blocks, others)
-        weights += [*repeat(f"{BOTTOM_UP}.{name}", 1, first if incoming != outgoing else first[5:])]
-        weights += [weight for weight in stage if weight.block != (f"{BOTTOM_UP}.{name}", 0)]
+        weights += numbered(f"{BOTTOM_UP}.{name}", [first, *[others] * (blocks - 1)])
         pyramid += [
-            *conv(f"{BACKBONE}.fpn_lateral{level}", outgoing, config.channels, (1, 1), bias=True),
-            *conv(f"{BACKBONE}.fpn_output{level}", config.channels, config.channels, (3, 3), bias=True),
+            *conv2d(f"{BACKBONE}.fpn_lateral{level}", outgoing, config.channels, (1, 1), bias=True),
+            *conv2d(f"{BACKBONE}.fpn_output{level}", config.channels, config.channels, (3, 3), bias=True),
         ]
     return [*weights, *pyramid]
 
@@ -38,7 +37,7 @@ def normed(name: str, inputs: int, outputs: int, side: int, *, groups: int = 1) 
         Weight(f"{name}.norm.running_mean", (outputs,), "bias", (None,)),
         Weight(f"{name}.norm.running_var", (outputs,), "norm", (None,)),
     ]
-    return [*conv(name, inputs, outputs, (side, side), groups=groups), *(replace(w, frozen=True) for w in statistics)]
+    return [*conv2d(name, inputs, outputs, (side, side), groups=groups), *(replace(w, frozen=True) for w in statistics)]
 
 
 def _block(incoming: int, inner: int, outgoing: int, groups: int) -> list[Weight]:

@@ -120,10 +120,13 @@ def _attention_inputs(hidden: int, *, fused: bool) -> list[Weight]:
     ]
     if not fused:
         return weights
+    fused_linear = f"{within}.qkv_linear.weight"
     stored = {
-        f"{within}.{name}.weight": Alias(f"{within}.qkv_linear.weight", part=Part(0, row * hidden, hidden), of_shape=(3 * hidden, hidden))
+        f"{within}.{name}.weight": Alias(
+            fused_linear, part=Part(0, row * hidden, hidden), of_shape=(3 * hidden, hidden)
+        )
         for row, name in enumerate(("query", "key", "value"))
-    }  # fmt: skip
+    }
     stored[f"{within}.query.bias"] = Alias(f"{within}.q_bias", Unwrap())
     stored[f"{within}.value.bias"] = Alias(f"{within}.v_bias", Unwrap())
     return [replace(w, aliases={"huggingface": stored[w.name]}) for w in weights if w.name in stored]

@@ -86,11 +86,6 @@ def class_of(model_type: str) -> type[ModelConfig]:
     return _REGISTERED.get(model_type) or resolve(manager().family(model_type).family.config)
 
 
-def registered_class(model_type: str) -> type[ModelConfig] | None:
-    """The config class that a program registered for a model type, or None."""
-    return _REGISTERED.get(model_type)
-
-
 def read_raw(location: Location) -> tuple[dict[str, Any], str]:
     """A config.json's content and model type, or those made of a format's own metadata.
 

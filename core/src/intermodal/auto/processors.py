@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from abc import abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from intermodal.auto.location import Location, take_location
@@ -34,25 +35,23 @@ class _AutoProcessing(NeverMade):
 
         Args:
             pretrained_model_name_or_path: `org/name` on the Hub, a folder, or any URI of `intermodal.load`.
-            kwargs: revision, subfolder, cache_dir, token, local_files_only and force_download; every other replaces
-                the key of that name in the file.
+            kwargs: revision, subfolder, cache_dir, token, local_files_only and force_download; `backend="pil"` and
+                `use_fast=False` ask for what is done anyway; every other replaces the key of that name in the file.
 
         Raises:
-            ConfigError: the family or the checkpoint has none, or the file asks for what is not done.
+            ConfigError: the family or the checkpoint has none, or the file or a keyword asks for what is not done.
             PluginError: no installed plugin reads this model type; the message names the one that does.
         """
-        from intermodal.auto.config import class_of, read_raw, registered_class
+        from intermodal.auto.config import class_of, read_raw
         from intermodal.plugins import manager
 
         location = take_location(pretrained_model_name_or_path, rest := dict(kwargs))
-        rest.pop("use_fast", None)
-        rest.pop("backend", None)
         raw, model_type = read_raw(location)
-        own = cls._registered.get(registered_class(model_type)) if cls._registered else None
-        own = own or (cls._registered.get(class_of(model_type)) if cls._registered else None)
+        own = cls._registered.get(class_of(model_type)) if cls._registered else None
         if own is not None:
             return own.from_pretrained(pretrained_model_name_or_path, **kwargs)
         loaded = manager().family(model_type)
+        _take_backend(rest, loaded.family)
         found = cls._read(location.open(), loaded.family, raw, rest)
         if found is None:
             raise ConfigError(cls._nothing(location, loaded.family))
@@ -68,8 +67,9 @@ class _AutoProcessing(NeverMade):
         cls._registered.add(config_class, processing_class, exist_ok)
 
     @classmethod
+    @abstractmethod
     def _read(cls, repository: Repository, family: Family, raw: dict[str, Any], overrides: dict[str, Any]) -> Any:
-        raise NotImplementedError
+        """What the repository holds, or None."""
 
     @classmethod
     def _nothing(cls, location: Location, family: Family) -> str:
@@ -77,6 +77,25 @@ class _AutoProcessing(NeverMade):
         if not getattr(family, cls.field):
             return f"{location.named} is a checkpoint of {family.name}, which has no {what}."
         return f"{location.named} has no preprocessor_config.json or processor_config.json, so its {what} is not known."
+
+
+def _take_backend(arguments: dict[str, Any], family: Family) -> None:
+    """Take out the keywords that choose between transformers' two ways to make pixels, whose results differ.
+
+    Raises:
+        ConfigError: the other one is asked for.
+    """
+    if not family.image_processor:
+        if arguments.get("use_fast") is True:  # of the tokenizer, which is the fast one
+            del arguments["use_fast"]
+        return
+    for name, done in (("backend", (None, "pil")), ("use_fast", (None, False))):
+        asked = arguments.pop(name, None)
+        if asked not in done:
+            raise ConfigError(
+                f"{name}={asked!r}: pixels are made with Pillow here, which are not quite those of torchvision; leave "
+                f"{name} out, or pass {name}={done[1]!r}."
+            )
 
 
 class AutoImageProcessor(_AutoProcessing):

@@ -50,6 +50,13 @@ def compute_keywords(args: argparse.Namespace) -> dict[str, Any]:
     return {"dtype": args.dtype, "backend": args.backend, "device": args.device}
 
 
+def add_images(parser: argparse.ArgumentParser) -> None:
+    """Images that the text is about."""
+    parser.add_argument(
+        "--image", action="append", default=[], metavar="FILE", help="an image for the model; may be repeated"
+    )
+
+
 def add_generation(parser: argparse.ArgumentParser) -> None:
     """How text is generated. What is not given comes from the checkpoint's generation_config.json."""
     group = parser.add_argument_group("generation")

@@ -16,6 +16,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("uri", metavar="URI", help="a folder or file, hf://org/name[@revision], or pkg://package/file")
     parser.add_argument("message", metavar="MESSAGE", nargs="?", help="answer this one; without it, a conversation")
     parser.add_argument("--system", help="a system message that comes first")
+    arguments.add_images(parser)
     parser.add_argument("--json", action="store_true", help="print the messages as JSON (needs a MESSAGE)")
     arguments.add_compute(parser)
     arguments.add_generation(parser)
@@ -29,22 +30,32 @@ def run(args: argparse.Namespace) -> int:
         return 2
     model = load_text_model(args)
     options = arguments.generation_keywords(args)
-    messages = [{"role": "system", "content": args.system}] if args.system else []
+    messages: list[dict[str, Any]] = [{"role": "system", "content": args.system}] if args.system else []
     if args.message is not None:
-        messages.append({"role": "user", "content": args.message})
+        messages.append(_message(args.message, args.image))
         if args.json:
             answer = model.chat(messages, **options)
             console.emit_json([*messages, {"role": "assistant", "content": answer}])
         else:
             _answer(model, messages, options)
         return 0
+    images = args.image
     for line in _lines():
-        messages.append({"role": "user", "content": line})
+        messages.append(_message(line, images))
+        images = []  # the first message has them, and the conversation goes on about them
         _answer(model, messages, options)
     return 0
 
 
-def _answer(model: Any, messages: list[dict[str, str]], options: dict[str, Any]) -> None:
+def _message(text: str, images: list[str]) -> dict[str, Any]:
+    """What the user says, with images before the text."""
+    if not images:
+        return {"role": "user", "content": text}
+    parts = [*({"type": "image", "image": path} for path in images), {"type": "text", "text": text}]
+    return {"role": "user", "content": parts}
+
+
+def _answer(model: Any, messages: list[dict[str, Any]], options: dict[str, Any]) -> None:
     """Stream an answer and keep it. Ctrl-C ends the answer, and the conversation goes on."""
     pieces: list[str] = []
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import reprlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -133,20 +133,16 @@ def size(default: int | None, *, most: int, nullable: bool = False) -> Any:
     return _field(default, integer(1, most), nullable)
 
 
-def sizes(
-    default: Sequence[int] | None, *, most: int, least_count: int = 1, most_count: int = 256, nullable: bool = False
-) -> Any:
-    """A field that is a list of positive integers up to `most` (a tuple in normal form)."""
-    one = integer(1, most).read
+def sizes(default: tuple[int, ...], *, most: int) -> Any:
+    """A field that is a list of such sizes (a tuple in normal form): at least one, and at most 256."""
+    single = integer(1, most)
 
     def read(value: Any) -> tuple[int, ...]:
-        if not isinstance(value, list | tuple) or not least_count <= len(value) <= most_count:
+        if not isinstance(value, list | tuple) or not 1 <= len(value) <= 256:
             raise ValueError(value)
-        return tuple(one(item) for item in value)
+        return tuple(single.read(item) for item in value)
 
-    count = str(least_count) if least_count == most_count else f"{least_count} to {most_count}"
-    check = Check(f"a list of {count} integers from 1 to {most}", read, _as_list)
-    return _field(None if default is None else tuple(default), check, nullable)
+    return _field(default, Check(f"a list of 1 to 256 integers from 1 to {most}", read, _as_list), nullable=False)
 
 
 def checked(default: Any, check: Check, *, nullable: bool = False, hash: bool | None = None) -> Any:

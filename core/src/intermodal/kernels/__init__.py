@@ -23,15 +23,19 @@ from intermodal.kernels.reference import Cache
 
 compiled = _native.compiled
 linear = _native.linear
-conv = _native.conv
+linears = _native.linears
 embedding = _native.embedding
 rms_norm = _native.rms_norm
 offset_rms_norm = _native.offset_rms_norm
 layer_norm = _native.layer_norm
+group_norm = _native.group_norm
+conv1d = _native.conv1d
+conv2d = _native.conv2d
 silu = _native.silu
 gelu = _native.gelu
 gelu_tanh = _native.gelu_tanh
 relu = _native.relu
+gated = _native.gated
 tanh = _native.tanh
 rotary_table = _native.rotary_table
 rotate = _native.rotate
@@ -59,14 +63,18 @@ __all__ = [
     "attention_mask",
     "capacity",
     "compiled",
-    "conv",
+    "conv1d",
+    "conv2d",
     "embedding",
+    "gated",
     "gelu",
     "gelu_tanh",
+    "group_norm",
     "grow",
     "layer_norm",
     "length_of",
     "linear",
+    "linears",
     "merge_heads",
     "new_cache",
     "offset_rms_norm",

@@ -11,7 +11,7 @@ from jax import lax
 
 from intermodal.kernels import reference
 from intermodal.kernels.bundle import Bundle
-from intermodal.kernels.reference import MASKED, Cache, Tensor, merge_heads, rotary_table, split_heads
+from intermodal.kernels.reference import MASKED, Cache, Tensor, group_norm, merge_heads, rotary_table, split_heads
 
 __all__ = [
     "append",
@@ -19,13 +19,17 @@ __all__ = [
     "attention_mask",
     "capacity",
     "compiled",
-    "conv",
+    "conv1d",
+    "conv2d",
     "embedding",
+    "gated",
     "gelu",
     "gelu_tanh",
+    "group_norm",
     "grow",
     "layer_norm",
     "linear",
+    "linears",
     "merge_heads",
     "new_cache",
     "offset_rms_norm",
@@ -108,19 +112,9 @@ def linear(x: Tensor, w: Bundle) -> Tensor:
     return y
 
 
-def conv(x: Tensor, w: Bundle, *, stride: int = 1, padding: int = 0) -> Tensor:
-    """As `reference.conv`, the weight as it is stored."""
-    rank = x.ndim - 2
-    space = "HW"[-rank:]
-    y = lax.conv_general_dilated(
-        x,
-        w.weight.astype(x.dtype),
-        (stride,) * rank,
-        [(padding, padding)] * rank,
-        dimension_numbers=(f"N{space}C", f"OI{space}", f"N{space}C"),
-        feature_group_count=x.shape[-1] // w.weight.shape[1],
-    )
-    return y if w.bias is None else y + w.bias.astype(x.dtype)
+def linears(x: Tensor, *bundles: Bundle) -> tuple[Tensor, ...]:
+    """As `reference.linears`."""
+    return tuple(linear(x, w) for w in bundles)
 
 
 def embedding(ids: Tensor, w: Bundle, dtype: str) -> Tensor:
@@ -151,6 +145,33 @@ def layer_norm(x: Tensor, w: Bundle, epsilon: float) -> Tensor:
     return (centred * scale * w.weight.astype(jnp.float32) + w.bias.astype(jnp.float32)).astype(x.dtype)
 
 
+def conv1d(x: Tensor, w: Bundle, *, stride: int = 1, padding: int = 0, dilation: int = 1) -> Tensor:
+    """As `reference.conv1d`."""
+    y = lax.conv_general_dilated(
+        x,
+        w.weight.astype(x.dtype),
+        (stride,),
+        [(padding, padding)],
+        rhs_dilation=(dilation,),
+        dimension_numbers=("NHC", "OIH", "NHC"),
+        feature_group_count=x.shape[2] // w.weight.shape[1],
+    )
+    return y if w.bias is None else y + w.bias.astype(x.dtype)
+
+
+def conv2d(x: Tensor, w: Bundle, *, stride: int = 1, padding: int = 0) -> Tensor:
+    """As `reference.conv2d`."""
+    y = lax.conv_general_dilated(
+        x,
+        w.weight.astype(x.dtype),
+        (stride, stride),
+        [(padding, padding), (padding, padding)],
+        dimension_numbers=("NHWC", "OIHW", "NHWC"),
+        feature_group_count=x.shape[3] // w.weight.shape[1],
+    )
+    return y if w.bias is None else y + w.bias.astype(x.dtype)
+
+
 def silu(x: Tensor) -> Tensor:
     """As `reference.silu`."""
     return jax.nn.silu(x)
@@ -169,6 +190,11 @@ def gelu_tanh(x: Tensor) -> Tensor:
 def relu(x: Tensor) -> Tensor:
     """As `reference.relu`."""
     return jax.nn.relu(x)
+
+
+def gated(activation: str, gate: Tensor, up: Tensor) -> Tensor:
+    """As `reference.gated`."""
+    return {"silu": silu, "gelu": gelu, "gelu_tanh": gelu_tanh, "relu": relu}[activation](gate) * up
 
 
 def tanh(x: Tensor) -> Tensor:

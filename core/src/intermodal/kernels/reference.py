@@ -41,21 +41,9 @@ def linear(x: Tensor, w: Bundle) -> Tensor:
     return y
 
 
-def conv(x: Tensor, w: Bundle, *, stride: int = 1, padding: int = 0) -> Tensor:
-    """Convolution along one axis or two. x (B, …, in) → (B, …, out).
-
-    Args:
-        x: channels last.
-        w: weight (out, in / groups, …) as PyTorch stores it; its second axis tells in how many groups channels fall.
-        stride: along each axis.
-        padding: zeros on both ends of each axis.
-    """
-    rank = len(x.shape) - 2
-    if padding:
-        x = ops.pad(x, [(0, 0), *[(padding, padding)] * rank, (0, 0)])
-    kernel = ops.transpose(ops.cast(w.weight, x.dtype), (*range(2, rank + 2), 1, 0))
-    y = ops.conv(x, kernel, strides=stride, padding="valid", data_format="channels_last")
-    return y if w.bias is None else y + ops.cast(w.bias, x.dtype)
+def linears(x: Tensor, *bundles: Bundle) -> tuple[Tensor, ...]:
+    """`linear` of one x by several weights, as queries, keys and values are: products that can be computed as one."""
+    return tuple(linear(x, w) for w in bundles)
 
 
 def embedding(ids: Tensor, w: Bundle, dtype: str) -> Tensor:
@@ -95,6 +83,43 @@ def layer_norm(x: Tensor, w: Bundle, epsilon: float) -> Tensor:
     return ops.cast(y, x.dtype)
 
 
+def group_norm(x: Tensor, w: Bundle, groups: int, epsilon: float) -> Tensor:
+    """Group norm of sequences, in float32: over time and the channels of a group (arXiv:1803.08494). x (B, T, C)."""
+    batch, length, channels = ops.shape(x)[0], ops.shape(x)[1], x.shape[2]
+    wide = ops.reshape(ops.cast(x, "float32"), (batch, length, groups, channels // groups))
+    centred = wide - ops.mean(wide, axis=(1, 3), keepdims=True)
+    scale = ops.rsqrt(ops.mean(ops.square(centred), axis=(1, 3), keepdims=True) + epsilon)
+    y = ops.reshape(centred * scale, (batch, length, channels))
+    return ops.cast(y * ops.cast(w.weight, "float32") + ops.cast(w.bias, "float32"), x.dtype)
+
+
+def conv1d(x: Tensor, w: Bundle, *, stride: int = 1, padding: int = 0, dilation: int = 1) -> Tensor:
+    """Convolution of sequences, x (B, T, in) → (B, T', out), with the weight as checkpoints have it: (out, in/G, K).
+
+    The channels are in G groups, each convolved apart. `padding` zeros stand on both sides, and the taps of the kernel
+    are `dilation` apart: T' = (T + 2 padding - dilation (K - 1) - 1) // stride + 1. Either stride or dilation is 1,
+    since TensorFlow has no convolution with both.
+    """
+    if padding:
+        x = ops.pad(x, [(0, 0), (padding, padding), (0, 0)])
+    kernel = ops.transpose(ops.cast(w.weight, x.dtype), (2, 1, 0))
+    y = ops.conv(x, kernel, stride, "valid", data_format="channels_last", dilation_rate=dilation)
+    return y if w.bias is None else y + ops.cast(w.bias, x.dtype)
+
+
+def conv2d(x: Tensor, w: Bundle, *, stride: int = 1, padding: int = 0) -> Tensor:
+    """Convolution of images, x (B, H, W, in) → (B, H', W', out), the weight as checkpoints have it: (out, in/G, K, L).
+
+    The channels are in G groups, each convolved apart. Stride and padding, zeros on all four sides, are those of both
+    axes: H' = (H + 2 padding - K) // stride + 1.
+    """
+    if padding:
+        x = ops.pad(x, [(0, 0), (padding, padding), (padding, padding), (0, 0)])
+    kernel = ops.transpose(ops.cast(w.weight, x.dtype), (2, 3, 1, 0))
+    y = ops.conv(x, kernel, stride, "valid", data_format="channels_last")
+    return y if w.bias is None else y + ops.cast(w.bias, x.dtype)
+
+
 def silu(x: Tensor) -> Tensor:
     """`x * sigmoid(x)`."""
     return ops.silu(x)
@@ -118,6 +143,11 @@ def relu(x: Tensor) -> Tensor:
 def tanh(x: Tensor) -> Tensor:
     """Hyperbolic tangent."""
     return ops.tanh(x)
+
+
+def gated(activation: str, gate: Tensor, up: Tensor) -> Tensor:
+    """`activation(gate) * up` (arXiv:2002.05202); the activation by its name here: silu, gelu, gelu_tanh or relu."""
+    return {"silu": silu, "gelu": gelu, "gelu_tanh": gelu_tanh, "relu": relu}[activation](gate) * up
 
 
 def rotary_table(positions: Tensor, frequencies: Tensor, factor: float, dtype: str) -> tuple[Tensor, Tensor]:

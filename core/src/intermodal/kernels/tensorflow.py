@@ -14,6 +14,7 @@ from intermodal.kernels.reference import (
     attention_mask,
     capacity,
     compiled,
+    group_norm,
     grow,
     layer_norm,
     merge_heads,
@@ -29,13 +30,17 @@ __all__ = [
     "attention_mask",
     "capacity",
     "compiled",
-    "conv",
+    "conv1d",
+    "conv2d",
     "embedding",
+    "gated",
     "gelu",
     "gelu_tanh",
+    "group_norm",
     "grow",
     "layer_norm",
     "linear",
+    "linears",
     "merge_heads",
     "new_cache",
     "offset_rms_norm",
@@ -69,19 +74,30 @@ def linear(x: Tensor, w: Bundle) -> Tensor:
     return y
 
 
-def conv(x: Tensor, w: Bundle, *, stride: int = 1, padding: int = 0) -> Tensor:
-    """As `reference.conv`. Keras compiles a convolution in groups at every call; the operator itself knows them."""
-    rank = len(x.shape) - 2
-    kernel = tf.transpose(tf.cast(w.weight, x.dtype), (*range(2, rank + 2), 1, 0))
-    x = tf.pad(x, [(0, 0), *[(padding, padding)] * rank, (0, 0)])
-    y = (tf.nn.conv1d if rank == 1 else tf.nn.conv2d)(x, kernel, stride, "VALID")
-    return y if w.bias is None else y + tf.cast(w.bias, x.dtype)
+def linears(x: Tensor, *bundles: Bundle) -> tuple[Tensor, ...]:
+    """As `reference.linears`."""
+    return tuple(linear(x, w) for w in bundles)
 
 
 def embedding(ids: Tensor, w: Bundle, dtype: str) -> Tensor:
     """As `reference.embedding`."""
     rows = tf.cast(tf.gather(w.weight, ids), dtype)
     return rows if w.scale is None else rows * tf.cast(tf.gather(w.scale, ids), dtype)
+
+
+def conv1d(x: Tensor, w: Bundle, *, stride: int = 1, padding: int = 0, dilation: int = 1) -> Tensor:
+    """As `reference.conv1d`."""
+    x = tf.pad(x, [(0, 0), (padding, padding), (0, 0)]) if padding else x
+    kernel = tf.transpose(tf.cast(w.weight, x.dtype), (2, 1, 0))
+    y = tf.nn.conv1d(x, kernel, stride, "VALID", dilations=dilation)
+    return y if w.bias is None else y + tf.cast(w.bias, x.dtype)
+
+
+def conv2d(x: Tensor, w: Bundle, *, stride: int = 1, padding: int = 0) -> Tensor:
+    """As `reference.conv2d`. Keras compiles a convolution in groups at every call; the operator itself knows them."""
+    kernel = tf.transpose(tf.cast(w.weight, x.dtype), (2, 3, 1, 0))
+    y = tf.nn.conv2d(x, kernel, stride, [(0, 0), (padding, padding), (padding, padding), (0, 0)])
+    return y if w.bias is None else y + tf.cast(w.bias, x.dtype)
 
 
 def silu(x: Tensor) -> Tensor:
@@ -102,6 +118,11 @@ def gelu_tanh(x: Tensor) -> Tensor:
 def relu(x: Tensor) -> Tensor:
     """As `reference.relu`."""
     return tf.nn.relu(x)
+
+
+def gated(activation: str, gate: Tensor, up: Tensor) -> Tensor:
+    """As `reference.gated`."""
+    return {"silu": silu, "gelu": gelu, "gelu_tanh": gelu_tanh, "relu": relu}[activation](gate) * up
 
 
 def tanh(x: Tensor) -> Tensor:

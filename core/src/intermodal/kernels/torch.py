@@ -61,13 +61,9 @@ def linear(x: Tensor, w: Bundle) -> Tensor:
     return y
 
 
-def conv(x: Tensor, w: Bundle, *, stride: int = 1, padding: int = 0) -> Tensor:
-    """As `reference.conv`; channels are moved by a view, which the operators compute on as it lies."""
-    operator = F.conv2d if x.ndim == 4 else F.conv1d
-    groups = x.shape[-1] // w.weight.shape[1]
-    bias = None if w.bias is None else _cast(w.bias, x)
-    y = operator(x.movedim(-1, 1), _cast(w.weight, x), bias, stride=stride, padding=padding, groups=groups)
-    return y.movedim(1, -1)
+def linears(x: Tensor, *bundles: Bundle) -> tuple[Tensor, ...]:
+    """As `reference.linears`."""
+    return tuple(linear(x, w) for w in bundles)
 
 
 def embedding(ids: Tensor, w: Bundle, dtype: str) -> Tensor:
@@ -100,6 +96,27 @@ def layer_norm(x: Tensor, w: Bundle, epsilon: float) -> Tensor:
     return F.layer_norm(x.float(), w.weight.shape, w.weight.float(), w.bias.float(), epsilon).to(x.dtype)
 
 
+def group_norm(x: Tensor, w: Bundle, groups: int, epsilon: float) -> Tensor:
+    """As `reference.group_norm`."""
+    wide = x.float().transpose(1, 2)
+    return F.group_norm(wide, groups, w.weight.float(), w.bias.float(), epsilon).transpose(1, 2).to(x.dtype)
+
+
+def conv1d(x: Tensor, w: Bundle, *, stride: int = 1, padding: int = 0, dilation: int = 1) -> Tensor:
+    """As `reference.conv1d`."""
+    bias = None if w.bias is None else _cast(w.bias, x)
+    groups = x.shape[2] // w.weight.shape[1]
+    y = F.conv1d(x.transpose(1, 2), _cast(w.weight, x), bias, stride, padding, dilation, groups)
+    return y.transpose(1, 2)
+
+
+def conv2d(x: Tensor, w: Bundle, *, stride: int = 1, padding: int = 0) -> Tensor:
+    """As `reference.conv2d`. Channels are moved by a view: the operator computes on them as they lie."""
+    bias = None if w.bias is None else _cast(w.bias, x)
+    groups = x.shape[3] // w.weight.shape[1]
+    return F.conv2d(x.movedim(3, 1), _cast(w.weight, x), bias, stride, padding, groups=groups).movedim(1, 3)
+
+
 def silu(x: Tensor) -> Tensor:
     """As `reference.silu`."""
     return F.silu(x)
@@ -118,6 +135,11 @@ def gelu_tanh(x: Tensor) -> Tensor:
 def relu(x: Tensor) -> Tensor:
     """As `reference.relu`."""
     return F.relu(x)
+
+
+def gated(activation: str, gate: Tensor, up: Tensor) -> Tensor:
+    """As `reference.gated`."""
+    return {"silu": silu, "gelu": gelu, "gelu_tanh": gelu_tanh, "relu": relu}[activation](gate) * up
 
 
 def tanh(x: Tensor) -> Tensor:

@@ -163,11 +163,19 @@ class Pipeline:
         Raises:
             InputError: names those that it does not take.
         """
+        self.check_option_names(given)
+        return self.options_class(**{**self.options, **given})
+
+    def check_option_names(self, given: Iterable[str]) -> None:
+        """Refuse keywords that a call does not take.
+
+        Raises:
+            InputError: names them.
+        """
         known = self.option_names()
         unknown = [name for name in given if name not in known]
         if unknown:
             raise InputError(f"{self.task} takes no {', '.join(unknown)}; it takes: {', '.join(sorted(known))}.")
-        return self.options_class(**{**self.options, **given})
 
     @classmethod
     def option_names(cls) -> set[str]:

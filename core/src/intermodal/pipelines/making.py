@@ -41,8 +41,8 @@ def pipeline(
 
     Args:
         task: `"text-classification"` (or `"sentiment-analysis"`), `"token-classification"` (`"ner"`), `"fill-mask"`,
-            `"feature-extraction"`, `"text-generation"`, `"zero-shot-classification"` or `"question-answering"`.
-            None: what the checkpoint was saved as.
+            `"feature-extraction"`, `"text-generation"`, `"zero-shot-classification"`, `"question-answering"` or
+            `"image-text-to-text"`. None: what the checkpoint was saved as.
         model: `org/name` on the Hub, a folder, a file or any URI of `intermodal.load`; or a model it gave.
         tokenizer: in place of the checkpoint's own, or where to find one.
         batch_size: rows that are computed at a time, where a call does not say.
@@ -71,7 +71,7 @@ def pipeline(
             check_names(chosen, options)
         chosen, loaded = _load(chosen, model, {**(model_kwargs or {}), **loading}, options, progress)
     if isinstance(tokenizer, str | os.PathLike):
-        from intermodal.auto import AutoTokenizer
+        from intermodal.auto.tokenizer import AutoTokenizer
 
         tokenizer = AutoTokenizer.from_pretrained(tokenizer)
     return chosen(loaded, tokenizer, batch_size=batch_size, progress=progress, **options)

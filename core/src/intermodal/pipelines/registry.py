@@ -20,6 +20,7 @@ PIPELINES = {
     "token-classification": "intermodal.pipelines.token_classification:TokenClassificationPipeline",
     "zero-shot-classification": "intermodal.pipelines.zero_shot_classification:ZeroShotClassificationPipeline",
     "question-answering": "intermodal.pipelines.question_answering:QuestionAnsweringPipeline",
+    "image-text-to-text": "intermodal.pipelines.image_text_to_text:ImageTextToTextPipeline",
 }
 """Name of the task → its pipeline class."""
 
@@ -35,7 +36,6 @@ REFUSED = {
     "audio-classification": _NO_CLASS,
     "automatic-speech-recognition": _NO_CLASS,
     "document-question-answering": _NO_CLASS,
-    "image-text-to-text": "pipelines take text alone; intermodal.load(uri, {task!r}) loads a family's own model",
     "multiple-choice": "transformers has none either; call intermodal.load(uri, {task!r}) with ids",
     "next-sentence-prediction": "transformers has none either; call intermodal.load(uri, {task!r}) with ids",
     "summarization": "encoder-decoder models are not supported; ask a chat model with 'text-generation'",

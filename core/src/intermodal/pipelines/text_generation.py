@@ -7,13 +7,8 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from intermodal.errors import InputError
-from intermodal.generation.settings import CONSUMED
 from intermodal.pipelines.base import Pipeline, Row, text_of, tokenizer_keywords
-
-NEW_TOKENS = 256
-"""How long a continuation is at most where neither the call nor the checkpoint says, as in transformers."""
-
-_GENERATION = frozenset({*CONSUMED, "seed"})
+from intermodal.pipelines.generating import GENERATION, answered, continuations, continues, is_chat, split_generation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,33 +72,29 @@ class TextGenerationPipeline(Pipeline):
 
     def is_single(self, inputs: Any) -> bool:
         """Whether this is one prompt or conversation."""
-        return _is_chat(inputs) or super().is_single(inputs)
+        return is_chat(inputs) or super().is_single(inputs)
 
     def read_options(self, given: Mapping[str, Any]) -> Options:
         """See `Pipeline.read_options`."""
-        merged = {**self.options, **given}
-        generation = {name: merged.pop(name) for name in list(merged) if name in _GENERATION}
-        unknown = [name for name in merged if name not in self.option_names()]
-        if unknown:
-            raise InputError(
-                f"{self.task} takes no {', '.join(unknown)}; it takes: {', '.join(sorted(self.option_names()))}."
-            )
-        return Options(**merged, generation=generation)
+        others, generation = split_generation({**self.options, **given})
+        self.check_option_names(others)
+        return Options(**others, generation=generation)
 
     @classmethod
     def option_names(cls) -> set[str]:
         """See `Pipeline.option_names`."""
-        return {item.name for item in fields(Options)} - {"generation"} | _GENERATION
+        return {item.name for item in fields(Options)} - {"generation"} | GENERATION
 
     def prepare(self, item: Any, options: Options) -> Iterable[Row]:
         """One row; noted is the prompt."""
-        if _is_chat(item):
+        if is_chat(item):
+            goes_on = continues(item, options.continue_final_message)
             ids = self.tokenizer.apply_chat_template(
                 item,
                 options.tools,
                 options.documents,
-                add_generation_prompt=not _continues(item, options),
-                continue_final_message=_continues(item, options),
+                add_generation_prompt=not goes_on,
+                continue_final_message=goes_on,
                 return_dict=False,
                 **{k: v for k, v in options.keywords().items() if k != "add_special_tokens"},
             )
@@ -113,23 +104,8 @@ class TextGenerationPipeline(Pipeline):
 
     def compute(self, rows: Sequence[Row], options: Options) -> Sequence[Any]:
         """Ids of the continuation of each row."""
-        from intermodal.generation.calls import bos_of, settings_of
-        from intermodal.generation.prompts import check_ids
-        from intermodal.generation.run import Run
-
-        keywords = dict(options.generation)
-        if options.stop_sequence is not None:
-            keywords["stop"] = options.stop_sequence
-        settings = settings_of(self.model, **keywords)
-        if not settings.given & {"max_length", "max_new_tokens"}:
-            settings = settings_of(self.model, **keywords, max_new_tokens=self._default_length(rows))
-        start = bos_of(self.model, settings)
-        prompts = [row.inputs["input_ids"] or ([] if start is None else [start]) for row in rows]
-        vocabulary = self.model.config.vocab_size
-        checked = [check_ids(list(prompt), index, vocabulary) for index, prompt in enumerate(prompts)]
-        if not all(checked):
-            raise InputError(f"{self.task}: a prompt has no tokens, and the checkpoint none to begin a text with.")
-        return [completion.ids for completion in Run(self.model, checked, settings).finish()]
+        prompts = [row.inputs["input_ids"] for row in rows]
+        return continuations(self.model, prompts, options.generation, options.stop_sequence)
 
     def finish(self, parts: Sequence[tuple[Row, Any]], options: Options) -> Any:
         """The prompt with its continuation."""
@@ -141,27 +117,7 @@ class TextGenerationPipeline(Pipeline):
             skip_special_tokens=options.skip_special_tokens,
             clean_up_tokenization_spaces=options.clean_up_tokenization_spaces,
         )
-        return [{"generated_text": text if options.return_full_text is False else _full(row.about, text, options)}]
-
-    def _default_length(self, rows: Sequence[Row]) -> int:
-        longest = max(row.length for row in rows)
-        return max(1, min(NEW_TOKENS, self.model.config.context_length - longest))
-
-
-def _is_chat(item: Any) -> bool:
-    """Whether an input is a conversation: a list of messages."""
-    return isinstance(item, list | tuple) and bool(item) and isinstance(item[0], Mapping) and "role" in item[0]
-
-
-def _continues(messages: Sequence[Mapping[str, Any]], options: Options) -> bool:
-    """Whether the last message is gone on with."""
-    given = options.continue_final_message
-    return messages[-1]["role"] == "assistant" if given is None else given
-
-
-def _full(prompt: Any, text: str, options: Options) -> Any:
-    if isinstance(prompt, str):
-        return prompt + text
-    if _continues(prompt, options):
-        return [*prompt[:-1], {"role": prompt[-1]["role"], "content": prompt[-1]["content"] + text}]
-    return [*prompt, {"role": "assistant", "content": text}]
+        if options.return_full_text is not False:
+            goes_on = is_chat(row.about) and continues(row.about, options.continue_final_message)
+            text = row.about + text if isinstance(row.about, str) else answered(row.about, text, goes_on=goes_on)
+        return [{"generated_text": text}]

@@ -252,17 +252,6 @@ def linear(
     return weights
 
 
-def conv(
-    name: str, inputs: int, outputs: int, kernel: Sequence[int], *, groups: int = 1, bias: bool = False
-) -> list[Weight]:
-    """A convolution: `name.weight` of shape (outputs, inputs / groups, *kernel), and `name.bias` of shape (outputs,)."""
-    shape = (outputs, inputs // groups, *kernel)
-    weights = [Weight(f"{name}.weight", shape, "table", (None,) * len(shape))]
-    if bias:
-        weights.append(Weight(f"{name}.bias", (outputs,), "bias", (None,)))
-    return weights
-
-
 def embedding(name: str, rows: int, width: int, *, gguf: str | None = None) -> list[Weight]:
     """An embedding table: `name.weight` of shape (rows, width)."""
     return [Weight(f"{name}.weight", (rows, width), "embedding", ("vocabulary", "hidden"), _gguf(gguf, "weight"))]
@@ -285,9 +274,28 @@ def norm(
     return weights
 
 
+def conv1d(name: str, inputs: int, outputs: int, kernel: int, *, groups: int = 1, bias: bool = False) -> list[Weight]:
+    """A convolution of sequences: `name.weight` of shape (outputs, inputs / groups, kernel), and `name.bias`."""
+    weights = [Weight(f"{name}.weight", (outputs, inputs // groups, kernel), "table", (None, None, None))]
+    return weights + ([Weight(f"{name}.bias", (outputs,), "bias", (None,))] if bias else [])
+
+
+def conv2d(
+    name: str, inputs: int, outputs: int, kernel: tuple[int, int], *, groups: int = 1, bias: bool = False
+) -> list[Weight]:
+    """A convolution of images: `name.weight` of shape (outputs, inputs / groups, *kernel), and `name.bias`."""
+    weights = [Weight(f"{name}.weight", (outputs, inputs // groups, *kernel), "table", (None,) * 4)]
+    return weights + ([Weight(f"{name}.bias", (outputs,), "bias", (None,))] if bias else [])
+
+
 def repeat(name: str, count: int, weights: Iterable[Weight], *, gguf: str | None = None) -> list[Weight]:
     """The same weights `count` times, as `name.0.…`, `name.1.…`; in GGUF as `gguf.0.…`."""
     template = list(weights)
+    return numbered(name, [template] * count, gguf=gguf)
+
+
+def numbered(name: str, blocks: Iterable[Iterable[Weight]], *, gguf: str | None = None) -> list[Weight]:
+    """The weights of each block in turn, as `name.0.…`, `name.1.…`, where blocks differ; in GGUF as `gguf.0.…`."""
 
     def aliases(weight: Weight, number: int) -> dict[str, Alias]:
         stems = {"gguf": gguf or name}
@@ -305,8 +313,8 @@ def repeat(name: str, count: int, weights: Iterable[Weight], *, gguf: str | None
             block=(name, number),
             place=(f"{name}.{number}.{weight.place[0]}", weight.place[1]) if weight.place else None,
         )
-        for number in range(count)
-        for weight in template
+        for number, block in enumerate(blocks)
+        for weight in block
     ]
 
 

@@ -100,10 +100,8 @@ class BertBackbone(Backbone):
 
 def attention(w: Tree, x: Tensor, step: Step, number: int, mask: Any, config: BertConfig) -> Tensor:
     """Attention of every token to every token. x (B, T, hidden), and so the result."""
-    q, k, v = (
-        kernels.split_heads(kernels.linear(x, w[f"attention.self.{name}"]), config.head_dim)
-        for name in ("query", "key", "value")
-    )
+    projected = kernels.linears(x, *(w[f"attention.self.{name}"] for name in ("query", "key", "value")))
+    q, k, v = (kernels.split_heads(y, config.head_dim) for y in projected)
     y = step.attend(number, q, k, v, mask=mask, scale=config.head_dim**-0.5)
     return kernels.linear(kernels.merge_heads(y), w["attention.output.dense"])
 

@@ -86,9 +86,8 @@ def decode(x: Tensor, w: Tree, step: Step, config: GemmaTextConfig, masks: dict[
 
 def attention(w: Tree, x: Tensor, step: Step, number: int, rope: Any, mask: Any, config: GemmaTextConfig) -> Tensor:
     """Grouped-query attention; queries and keys are normalised, then rotated. x (B, T, hidden), and so the result."""
-    q = kernels.split_heads(kernels.linear(x, w["self_attn.q_proj"]), config.head_dim)
-    k = kernels.split_heads(kernels.linear(x, w["self_attn.k_proj"]), config.head_dim)
-    v = kernels.split_heads(kernels.linear(x, w["self_attn.v_proj"]), config.head_dim)
+    projected = kernels.linears(x, *(w[f"self_attn.{name}_proj"] for name in "qkv"))
+    q, k, v = (kernels.split_heads(y, config.head_dim) for y in projected)
     q = kernels.rotate(kernels.offset_rms_norm(q, w["self_attn.q_norm"], config.rms_norm_eps), rope)
     k = kernels.rotate(kernels.offset_rms_norm(k, w["self_attn.k_norm"], config.rms_norm_eps), rope)
     y = step.attend(number, q, k, v, mask=mask, scale=config.query_pre_attn_scalar**-0.5)
@@ -97,6 +96,6 @@ def attention(w: Tree, x: Tensor, step: Step, number: int, rope: Any, mask: Any,
 
 def feed_forward(w: Tree, x: Tensor, config: GemmaTextConfig) -> Tensor:
     """GeGLU (arXiv:2002.05202). x (B, T, hidden), and so the result."""
-    gate, up = kernels.linear(x, w["mlp.gate_proj"]), kernels.linear(x, w["mlp.up_proj"])
-    activation = kernels.gelu if config.hidden_activation == "gelu" else kernels.gelu_tanh
-    return kernels.linear(activation(gate) * up, w["mlp.down_proj"])
+    gate, up = kernels.linears(x, w["mlp.gate_proj"], w["mlp.up_proj"])
+    activation = "gelu" if config.hidden_activation == "gelu" else "gelu_tanh"
+    return kernels.linear(kernels.gated(activation, gate, up), w["mlp.down_proj"])

@@ -33,9 +33,8 @@ class MistralBackbone(Backbone):
 
 def attention(w: Tree, x: Tensor, step: Step, number: int, rope: Any, mask: Any, config: MistralConfig) -> Tensor:
     """Grouped-query attention with rotary positions. x (B, T, hidden), and so the result."""
-    q = kernels.split_heads(kernels.linear(x, w["self_attn.q_proj"]), config.head_dim)
-    k = kernels.split_heads(kernels.linear(x, w["self_attn.k_proj"]), config.head_dim)
-    v = kernels.split_heads(kernels.linear(x, w["self_attn.v_proj"]), config.head_dim)
+    projected = kernels.linears(x, *(w[f"self_attn.{name}_proj"] for name in "qkv"))
+    q, k, v = (kernels.split_heads(y, config.head_dim) for y in projected)
     q, k = kernels.rotate(q, rope), kernels.rotate(k, rope)
     y = step.attend(number, q, k, v, mask=mask, scale=config.head_dim**-0.5)
     return kernels.linear(kernels.merge_heads(y), w["self_attn.o_proj"])
@@ -43,5 +42,5 @@ def attention(w: Tree, x: Tensor, step: Step, number: int, rope: Any, mask: Any,
 
 def feed_forward(w: Tree, x: Tensor) -> Tensor:
     """SwiGLU (arXiv:2002.05202). x (B, T, hidden), and so the result."""
-    gate, up = kernels.linear(x, w["mlp.gate_proj"]), kernels.linear(x, w["mlp.up_proj"])
-    return kernels.linear(kernels.silu(gate) * up, w["mlp.down_proj"])
+    gate, up = kernels.linears(x, w["mlp.gate_proj"], w["mlp.up_proj"])
+    return kernels.linear(kernels.gated("silu", gate, up), w["mlp.down_proj"])

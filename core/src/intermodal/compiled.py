@@ -1,0 +1,51 @@
+"""Kernels compiled for this machine's processor, where a plugin brings them; without one everything works as well."""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from typing import Any, Protocol
+
+from intermodal import catalog
+from intermodal.errors import PluginError
+from intermodal.plugins import manager
+
+
+class CompiledKernels(Protocol):
+    """What the hook `intermodal_kernels` gives.
+
+    Attributes:
+        device: the kind of device they are for: `"cpu"`.
+    """
+
+    device: str
+
+    def module(self, user: str) -> Any | None:
+        """The module for one user of them: a Keras backend by its name. None where there is nothing for it.
+
+        For `"jax"` that is `product(x, weights)`: x (…, in) float32 times the transpose of each of a tuple of weights
+        (out, in), a tuple of (…, out) float32; `supports(weight)` says which weights it takes.
+
+        Raises:
+            OSError, RuntimeError: they cannot be used on this machine, and why.
+        """
+        ...
+
+
+@functools.cache
+def for_cpu(user: str) -> Any | None:
+    """The module of compiled kernels for `user`, as `CompiledKernels.module`; None where no plugin gives one.
+
+    Kernels that cannot be loaded give one warning, and are done without.
+    """
+    if not catalog.usable(catalog.KERNELS, "cpu"):
+        return None
+    try:
+        return manager().kernels("cpu").module(user)
+    except (PluginError, OSError, RuntimeError) as error:
+        warnings.warn(
+            f"Compiled kernels are installed and cannot be used, so that generation is slower: {error}",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+        return None

@@ -1,0 +1,1 @@
+"""Products of narrow and wide weights in C, for intermodal on CPUs."""

@@ -1,0 +1,35 @@
+/* What the C files of this library share. Everything named `native_…` is called from Python or by XLA. */
+#pragma once
+
+#include <stdint.h>
+
+#define EXPORT __attribute__((visibility("default")))
+
+/* How the elements of a weight are stored. `library.py` has the same numbers. */
+enum { FLOAT32, BFLOAT16, FLOAT16, INT8, DTYPES };
+
+/* A weight (rows, columns), row after row without gaps; `scale` has one factor for each row, or is NULL. */
+struct matrix {
+    const void *data;
+    const float *scale;
+    int64_t rows, columns;
+    int32_t dtype;
+};
+
+/* Which instructions the processor has, from the least to the most. */
+enum { BASELINE, AVX2, AVX512, PATHS };
+
+EXPORT int native_best_path(void);
+EXPORT int native_path(void);
+/* Force a path that the processor has, for tests; returns whether it has it. */
+EXPORT int native_use_path(int path);
+
+/* Calls `work(context, chunk)` for each chunk from 0 to chunks - 1, on several threads, and waits for all of them.
+   Where another caller has the threads, or there is one chunk only, the calling thread does it all. */
+typedef void native_work(void *context, int64_t chunk);
+EXPORT void native_parallel(native_work *work, void *context, int64_t chunks);
+EXPORT int native_threads(void);
+EXPORT void native_use_threads(int threads);
+
+/* y[i] (m, w[i].rows) = x (m, columns) times the transpose of w[i], summed in float32; all weights have x's columns. */
+EXPORT void native_product(const float *x, int64_t m, const struct matrix *w, int count, float *const *y);

@@ -1,0 +1,89 @@
+/* Products of some rows of a weight with rows of float32. Compiled once for each set of instructions.
+
+   A tile of TALL rows of the weight and WIDE rows of x is summed at a time, each sum in a vector of its own: a weight is
+   read and widened once for WIDE rows of x, and what is read again lies in the caches. */
+#include "products_path.h"
+
+#if LANES == 16
+enum { TALL = 4, WIDE = 6 }; /* 24 sums, 4 weights and a row of x: 29 of 32 registers */
+#else
+enum { TALL = 4, WIDE = 2 }; /* 8 + 4 + 1 of 16 */
+#endif
+
+INLINE void tile(const int dtype, const int tall, const int wide, struct span s, int64_t row, int64_t column)
+{
+    vec sums[TALL][WIDE];
+    const int bytes = BYTES[dtype];
+    const char *w = (const char *)s.weight + row * s.k * bytes;
+    const float *x = s.x + column * s.k;
+    int64_t at = 0;
+#pragma GCC unroll 8
+    for (int i = 0; i < tall; i++)
+#pragma GCC unroll 8
+        for (int j = 0; j < wide; j++)
+            sums[i][j] = (vec){0};
+    for (; at + LANES <= s.k; at += LANES) {
+        vec weights[TALL];
+#pragma GCC unroll 8
+        for (int i = 0; i < tall; i++)
+            weights[i] = load(dtype, w + i * s.k * bytes, at);
+#pragma GCC unroll 8
+        for (int j = 0; j < wide; j++) {
+            vec values = load(FLOAT32, x + j * s.k, at);
+#pragma GCC unroll 8
+            for (int i = 0; i < tall; i++)
+                sums[i][j] += weights[i] * values;
+        }
+    }
+    if (at < s.k) {
+#pragma GCC unroll 8
+        for (int j = 0; j < wide; j++) {
+            vec values = load_part(FLOAT32, x + j * s.k, at, s.k - at);
+#pragma GCC unroll 8
+            for (int i = 0; i < tall; i++)
+                sums[i][j] += load_part(dtype, w + i * s.k * bytes, at, s.k - at) * values;
+        }
+    }
+#pragma GCC unroll 8
+    for (int j = 0; j < wide; j++)
+#pragma GCC unroll 8
+        for (int i = 0; i < tall; i++) {
+            float total = sum(sums[i][j]);
+            s.y[(column + j) * s.n + row + i] = s.scale ? total * s.scale[row + i] : total;
+        }
+}
+
+INLINE void rows_of(const int dtype, const int tall, struct span s, int64_t row)
+{
+    int64_t column = 0;
+    for (; column + WIDE <= s.m; column += WIDE)
+        tile(dtype, tall, WIDE, s, row, column);
+    switch (s.m - column) {
+#if LANES == 16
+    case 5: tile(dtype, tall, 5, s, row, column); break;
+    case 4: tile(dtype, tall, 4, s, row, column); break;
+    case 3: tile(dtype, tall, 3, s, row, column); break;
+    case 2: tile(dtype, tall, 2, s, row, column); break;
+#endif
+    case 1: tile(dtype, tall, 1, s, row, column); break;
+    }
+}
+
+INLINE void all_rows(const int dtype, struct span s)
+{
+    int64_t row = s.first;
+    for (; row + TALL <= s.last; row += TALL)
+        rows_of(dtype, TALL, s, row);
+    for (; row < s.last; row++)
+        rows_of(dtype, 1, s, row);
+}
+
+void NAME(product)(int dtype, struct span s)
+{
+    switch (dtype) {
+    case FLOAT32: all_rows(FLOAT32, s); break;
+    case BFLOAT16: all_rows(BFLOAT16, s); break;
+    case FLOAT16: all_rows(FLOAT16, s); break;
+    case INT8: all_rows(INT8, s); break;
+    }
+}

@@ -1,0 +1,74 @@
+"""The compiled library: found, loaded, and told how many threads it may use."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import math
+import os
+from pathlib import Path
+
+PATH = Path(__file__).with_name("libintermodal_native.so")
+
+FLOAT32, BFLOAT16, FLOAT16, INT8 = range(4)
+"""How the elements of a weight are stored, numbered as in `c/native.h`."""
+
+DTYPES = {"float32": FLOAT32, "bfloat16": BFLOAT16, "float16": FLOAT16, "int8": INT8}
+
+INSTRUCTIONS = ("baseline", "avx2", "avx512")
+"""The sets of instructions that there are products for, numbered as in `c/native.h`."""
+
+
+class Matrix(ctypes.Structure):
+    """`struct matrix` of `c/native.h`."""
+
+    _fields_ = (
+        ("data", ctypes.c_void_p),
+        ("scale", ctypes.c_void_p),
+        ("rows", ctypes.c_int64),
+        ("columns", ctypes.c_int64),
+        ("dtype", ctypes.c_int32),
+    )
+
+
+@functools.cache
+def library() -> ctypes.CDLL:
+    """The library, loaded once.
+
+    Raises:
+        OSError: it was not built, or does not load on this machine.
+    """
+    if not PATH.exists():
+        raise OSError(
+            f"{PATH} is not there: intermodal-native was installed where there was no C compiler. Install gcc or clang "
+            "and then: pip install --force-reinstall --no-deps intermodal-native"
+        )
+    loaded = ctypes.CDLL(str(PATH))
+    loaded.native_use_threads.argtypes = [ctypes.c_int]
+    loaded.native_use_threads.restype = None
+    loaded.native_use_path.argtypes = [ctypes.c_int]
+    loaded.native_product.argtypes = [
+        ctypes.c_void_p,
+        ctypes.c_int64,
+        ctypes.POINTER(Matrix),
+        ctypes.c_int,
+        ctypes.POINTER(ctypes.c_void_p),
+    ]
+    loaded.native_product.restype = None
+    loaded.native_use_threads(usable_cores())
+    return loaded
+
+
+def usable_cores() -> int:
+    """How many cores this process may use, whatever the machine has."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(cores, _quota()))
+
+
+def _quota() -> int:
+    """The cores that a container is given, where one is limited; a great many otherwise."""
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
+        return math.ceil(int(quota) / int(period))
+    except (OSError, ValueError):  # no such file, or "max"
+        return 1 << 16
