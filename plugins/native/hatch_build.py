@@ -24,6 +24,8 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 PACKAGE = Path("src/intermodal_native")
 LIBRARY = "libintermodal_native.so"
 FLAGS = ["-std=gnu11", "-O3", "-fPIC", "-fvisibility=hidden", "-Wall", "-Wextra", "-pthread"]
+EXACT = ["-ffp-contract=off", "-fno-trapping-math"]
+"""For files that have to give the bits of another program: each product and each sum is rounded."""
 PATHS = {
     "baseline": [],
     "avx2": ["-mavx2", "-mfma", "-mf16c"],
@@ -49,7 +51,8 @@ def commands(cc: list[str], sources: Path, objects: Path, machine: str) -> list[
         paths = PATHS if source.stem.endswith("_path") and x86 else {"baseline": []}
         for path, flags in paths.items():
             made.append(str(objects / f"{source.stem}-{path}.o"))
-            run.append([*cc, *FLAGS, *flags, "-c", str(source), "-o", made[-1]])
+            exact = EXACT if source.stem.startswith("dequantize") else []
+            run.append([*cc, *FLAGS, *exact, *flags, "-c", str(source), "-o", made[-1]])
     return [*run, [*cc, "-shared", "-pthread", *made, "-o", str(objects / LIBRARY)]]
 
 

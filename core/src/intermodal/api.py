@@ -12,7 +12,7 @@ from intermodal.families import API_VERSION, Family
 from intermodal.hookspecs import hookimpl
 
 if TYPE_CHECKING:
-    from intermodal import errors, kernels
+    from intermodal import compiled, errors, kernels
     from intermodal.checkpoints.base import Checkpoint, CheckpointReader, TensorInfo
     from intermodal.checkpoints.metadata import Metadata
     from intermodal.checkpoints.weight_file import WeightFile
@@ -118,6 +118,7 @@ _HOMES = {
     "intermodal.weights.transforms": ("AddConstant", "Deinterleave", "Flatten", "Identity", "Permute", "Transform"),
 }
 _NAMESPACES = {
+    "compiled": "intermodal.compiled",
     "errors": "intermodal.errors",
     "fields": "intermodal.config.fields",
     "kernels": "intermodal.kernels",
@@ -175,6 +176,7 @@ __all__ = [
     "Weight",
     "WeightFile",
     "WeightMap",
+    "compiled",
     "conv1d",
     "conv2d",
     "decoder_fields",

@@ -21,10 +21,13 @@ class CompiledKernels(Protocol):
     device: str
 
     def module(self, user: str) -> Any | None:
-        """The module for one user of them: a Keras backend by its name. None where there is nothing for it.
+        """The module for one user of them, a Keras backend or a file format by its name; None where there is none.
 
         For `"jax"` that is `product(x, weights)`: x (…, in) float32 times the transpose of each of a tuple of weights
         (out, in), a tuple of (…, out) float32; `supports(weight)` says which weights it takes.
+
+        For `"gguf"` that is `dequantize(number, packed, book, out)`, the values of whole blocks of ggml's type `number`
+        written to an array of a dtype of its `TARGETS`, with the bits of the gguf package.
 
         Raises:
             OSError, RuntimeError: they cannot be used on this machine, and why.

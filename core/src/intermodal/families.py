@@ -31,10 +31,11 @@ class Family:
             class that core has made at run time.
         image_processor: for families that take images: the subclass of `ImageProcessor` that reads
             preprocessor_config.json (`from_hf`) and makes pixels of images. `AutoImageProcessor` looks here.
-        feature_extractor: for families that take sound: a class that reads preprocessor_config.json (`from_hf`) and
-            makes arrays of recordings. `AutoFeatureExtractor` looks here.
+        feature_extractor: for families that take sound: a class that reads preprocessor_config.json (`from_hf`), makes
+            arrays of recordings, and gives its files for export (`files`). `AutoFeatureExtractor` looks here.
         processor: for families that take images beside text: the subclass of `Processor` that joins a tokenizer and an
-            image processor, and knows what tokens an image becomes.
+            image processor, and knows what tokens an image becomes. Without one, `model.processor` is the image
+            processor or the feature extractor.
         refused: model types and architectures that look near but differ, and why.
         api: the `API_VERSION` it was written for.
     """

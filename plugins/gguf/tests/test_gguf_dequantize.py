@@ -16,6 +16,16 @@ QUANTIZABLE = ("Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "TQ1_0", "TQ2_0", "MXFP4"
 EXTREME = np.array([0x7BFF, 0xFBFF, 0x0400, 0x0001, 0x8001, 0x0000, 0x8000, 0x7C00, 0xFC00, 0x7E00], np.uint16)
 
 
+@pytest.fixture(params=["numpy", "compiled"], autouse=True)
+def way(request, monkeypatch):
+    """Every test with numpy and, where they are installed, with compiled kernels."""
+    if request.param == "numpy":
+        monkeypatch.setattr(dequantize, "compiled_writer", lambda storage, dtype: None)
+    elif dequantize.compiled.for_cpu("gguf") is None:
+        pytest.skip("no compiled kernels are installed (intermodal-native)")
+    return request.param
+
+
 def reference(rows: np.ndarray, name: str) -> np.ndarray:
     with np.errstate(all="ignore"):
         return gguf.quants.dequantize(rows, GGMLQuantizationType[name])
@@ -88,6 +98,7 @@ def test_what_the_gguf_package_quantises_comes_back(name):
 @pytest.mark.parametrize("chunk", [1, 1 << 12, 1 << 20])
 def test_chunks_and_threads_change_nothing(monkeypatch, name, chunk):
     monkeypatch.setattr(dequantize, "CHUNK", chunk)
+    monkeypatch.setattr(dequantize, "COMPILED_CHUNK", chunk)
     storage = PACKED[name]
     count = 40_000 // storage.block + 1
     rows = np.random.default_rng(2).integers(0, 256, (count, storage.size), np.uint8)

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from intermodal import kernels
 from intermodal.kernels.ops import ops
-from intermodal.layers.parameters import Parameters, Supply, Tree
+from intermodal.layers.parameters import Parameters, Supply, Tree, only
 from intermodal.layers.step import Step
 from intermodal.layers.storage import StoragePolicy
 from intermodal.weights.map import WeightMap
@@ -17,7 +17,7 @@ Tensor = Any
 
 
 class Backbone(Parameters):
-    """Hidden states from tokens. It owns the backbone variables of its weight map.
+    """Hidden states from tokens, pixels or sound. It owns the backbone variables of its weight map.
 
     A subclass is written once for all backends: `forward` calls kernels on bundles and reads top to bottom. The same
     function serves training through Keras, and generation, which calls it without any Keras layer in between.
@@ -29,10 +29,14 @@ class Backbone(Parameters):
         policy: how they are stored and computed in.
 
     Attributes:
+        main_input: what a single positional argument is, and what has to be given: `"pixel_values"`, `"input_values"`.
         reads: names of all inputs that have an effect; a call with any other is refused.
+        flags: those among them that are true or false, and no tensors.
     """
 
+    main_input: ClassVar[str] = "input_ids"
     reads: ClassVar[tuple[str, ...]] = ("input_ids", "attention_mask", "position_ids")
+    flags: ClassVar[tuple[str, ...]] = ()
 
     def __init__(
         self, config: Any, weight_map: WeightMap, supply: Supply, policy: StoragePolicy, **options: Any
@@ -55,7 +59,7 @@ class Backbone(Parameters):
 
     def tables(self) -> dict[str, int]:
         """Inputs that are indices, and how many rows the table has that they point into."""
-        return {"input_ids": self.config.vocab_size}
+        return {"input_ids": self.config.vocab_size} if "input_ids" in self.reads else {}
 
     def check_inputs(self, inputs: Mapping[str, Any]) -> None:
         """Refuse what would be computed wrong in silence. Only what is in the host's memory can be looked at.
@@ -72,6 +76,33 @@ class Backbone(Parameters):
     def pooled(self) -> bool:
         """Whether `forward` also returns `"pooler_output"`."""
         return False
+
+    def output_shapes(self, shape: tuple[int | None, ...]) -> dict[str, tuple[int | None, ...]]:
+        """Shapes of what `forward` returns, for a main input of this shape; None stands for what is not known.
+
+        A family overrides it whose hidden states are not one for each token.
+        """
+        width = self.config.hidden_size
+        shapes = {"last_hidden_state": (*shape, width)}
+        return {**shapes, "pooler_output": (shape[0], width)} if self.pooled else shapes
+
+    def class_logits(self, w: Tree, step: Step, outputs: dict[str, Tensor]) -> Tensor:
+        """Logits (B, labels) of whole inputs, for every task that classifies them.
+
+        Here it is the head's one linear, on `pooler_output` or else on the last token that is not padding. A family
+        overrides it whose head is more than that, or reads another position.
+
+        Args:
+            w: the backbone's tensors, and the head's under `"head"`.
+            step: what `forward` was called with.
+            outputs: what it returned.
+        """
+        pooled = outputs.get("pooler_output")
+        if pooled is None:
+            last = last_token(step.token_ids, step.valid, self.config.pad_token_id)
+            last = ops.cast(last, "int32")[:, None, None]
+            pooled = ops.take_along_axis(outputs["last_hidden_state"], last, axis=1)[:, 0]
+        return kernels.linear(pooled, only(w["head"]))
 
     def token_logits(self, w: Tree, hidden: Tensor) -> Tensor:
         """Logits (B, T, vocabulary) of the word at each position, for families that fill masks.
@@ -106,10 +137,28 @@ class Backbone(Parameters):
         return self.forward(self.tensors(), self.step(inputs))
 
     def step(self, inputs: dict[str, Tensor]) -> Step:
-        """The step of a whole sequence: `input_ids` (B, T), and optionally `attention_mask` and `position_ids`."""
-        ids = inputs["input_ids"]
+        """The step of a whole sequence: `input_ids` (B, T), and optionally `attention_mask` and `position_ids`.
+
+        Without `input_ids` it has no tokens and no positions of its own; all other inputs are in `Step.inputs`.
+        """
+        ids = inputs.get("input_ids")
         positions = inputs.get("position_ids")
-        if positions is None:
+        if positions is None and ids is not None:
             positions = ops.arange(kernels.length_of(ids), dtype="int32")[None, :]
         others = {k: v for k, v in inputs.items() if k not in ("input_ids", "attention_mask", "position_ids")}
         return Step(ids, positions, valid=inputs.get("attention_mask"), inputs=others)
+
+
+def last_token(ids: Tensor, valid: Tensor | None, pad_token_id: int | None) -> Tensor:
+    """Index (B,) of the last token that is not padding, found as the reference does: by the padding id if there is one.
+
+    Without a padding id the attention mask tells, and without a mask the last token is meant.
+    """
+    length = kernels.length_of(ids)
+    if pad_token_id is not None:
+        text = ops.not_equal(ids, pad_token_id)
+    elif valid is not None:
+        text = ops.cast(valid, "bool")
+    else:
+        return ops.zeros_like(ids[:, 0]) + (length - 1)
+    return ops.argmax(ops.cast(text, "int32") * ops.arange(length, dtype="int32")[None, :], axis=-1)

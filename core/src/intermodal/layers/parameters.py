@@ -120,3 +120,9 @@ def module_of(name: str) -> tuple[str, str]:
     """Split a weight's name into its module and the field of the bundle: `("norm", "weight")`."""
     module, _, field = name.rpartition(".")
     return (module, field) if field in ("weight", "bias") else (name, "weight")
+
+
+def only(head: Tree) -> Bundle:
+    """The one linear that many heads consist of, whatever the family calls it."""
+    (bundle,) = head.values()
+    return bundle

@@ -13,8 +13,8 @@ class Step:
     """The context of one forward pass, made anew for each.
 
     Attributes:
-        token_ids: (B, T) integers.
-        positions: (B, T) integers, for rotary or learned position embeddings.
+        token_ids: (B, T) integers; None where the model reads no tokens.
+        positions: (B, T) integers, for rotary or learned position embeddings; None beside that.
         valid: (B, S) true where a key is text and not padding, or None when all are.
         cache: one entry a layer, replaced as layers append to it; empty when nothing is kept.
         offset: index of the first new key in the cache.

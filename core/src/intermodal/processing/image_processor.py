@@ -101,6 +101,8 @@ class ImageProcessor:
     """transformers' name of the class, for export."""
     checks: ClassVar[Mapping[str, Check]] = IMAGE_CHECKS
     """What the fields accept; a subclass with more fields adds to it."""
+    tells_crops: ClassVar[bool] = False
+    """Whether a call tells `num_crops`, as transformers' class does where images are looked at in crops, too."""
 
     do_convert_rgb: bool = True
     do_resize: bool = True
@@ -137,6 +139,10 @@ class ImageProcessor:
         """The content of a preprocessor_config.json that transformers reads to the same pixels."""
         return {**self.raw, **self._written(), "image_processor_type": self.type_name}
 
+    def files(self) -> dict[str, Any]:
+        """The file that transformers reads to the same image processor: name → content."""
+        return {FILE: self.to_hf()}
+
     def _written(self) -> dict[str, Any]:
         return {name: check.write(getattr(self, name)) for name, check in self.checks.items()}
 
@@ -148,8 +154,8 @@ class ImageProcessor:
         """Pixels of an image or a list of images; an image is what `images.read_image` takes.
 
         Returns:
-            `pixel_values` (views, 3, height, width) float32, and `num_crops` (images,) int32: how many views follow
-            the first of each image.
+            `pixel_values` (views, 3, height, width) float32, and where the family `tells_crops` `num_crops` (images,)
+            int32: how many views follow the first of each image.
 
         Raises:
             InputError: an image cannot be read; or images stay of different sizes, because `do_resize` is false.
@@ -162,8 +168,10 @@ class ImageProcessor:
         if len({view.shape for view in flat}) > 1:
             raise InputError("Images of different sizes make no array, and do_resize is false: resize them first.")
         empty = np.zeros((0, 3, *self.size), np.float32)
-        counts = np.asarray([len(of_image) - 1 for of_image in views], np.int32)
-        return {"pixel_values": np.stack(flat) if flat else empty, "num_crops": counts}
+        found = {"pixel_values": np.stack(flat) if flat else empty}
+        if self.tells_crops:
+            found["num_crops"] = np.asarray([len(of_image) - 1 for of_image in views], np.int32)
+        return found
 
     def views(self, image: np.ndarray) -> list[np.ndarray]:
         """The image (H, W, 3) uint8, and crops of it where the family looks closer."""

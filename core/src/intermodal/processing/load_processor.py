@@ -11,7 +11,6 @@ from intermodal.processing.files import read_object
 
 if TYPE_CHECKING:
     from intermodal.processing.image_processor import ImageProcessor
-    from intermodal.processing.processor import Processor
     from intermodal.processing.tokenizer import Tokenizer
     from intermodal.sources.base import Repository
 
@@ -55,15 +54,18 @@ def feature_extractor_from_repository(
     return resolve(family.feature_extractor).from_hf(raw, file=PREPROCESSOR)
 
 
-def processor_from_repository(
-    repository: Repository, family: Family, tokenizer: Tokenizer | None, config: Any
-) -> Processor | None:
-    """The processor of a checkpoint, or None where its family has none, or a part of it is not there.
+def processor_from_repository(repository: Repository, family: Family, tokenizer: Tokenizer | None, config: Any) -> Any:
+    """What makes a checkpoint's inputs of more than text: its processor; else its image processor or feature extractor.
+
+    It is None where its family has none of them, or a part of it is not there.
 
     Raises:
         ConfigError: a file is malformed, or contradicts config.json.
     """
-    if not family.processor or tokenizer is None:
+    if not family.processor:
+        found = image_processor_from_repository(repository, family)
+        return feature_extractor_from_repository(repository, family) if found is None else found
+    if tokenizer is None:
         return None
     image_processor = image_processor_from_repository(repository, family)
     if image_processor is None:

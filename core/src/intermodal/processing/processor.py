@@ -94,8 +94,8 @@ class Processor:
                 )
         flat = [image for listed in of_texts for image in listed]
         image_processor = self.image_processor.changed({**self.images_kwargs, **(images_kwargs or {})})
-        seen = image_processor(flat) if flat else {"num_crops": [], "pixel_values": None}
-        expansions = iter([self.expansion(int(crops)) for crops in seen["num_crops"]])
+        seen = image_processor(flat) if flat else {}
+        expansions = iter([self.expansion(int(crops)) for crops in seen.get("num_crops", [0] * len(flat))])
         expanded = [self._expand(line, expansions) for line in texts]
         rows = dict(self.tokenizer(expanded, add_special_tokens=add_special_tokens, return_token_type_ids=False))
         rows["token_type_ids"] = [[int(token == self.token_id) for token in row] for row in rows["input_ids"]]
@@ -135,7 +135,7 @@ class Processor:
     def files(self) -> dict[str, Any]:
         """The files that transformers reads to the same processor, beside the tokenizer's: name → content."""
         return {
-            "preprocessor_config.json": self.image_processor.to_hf(),
+            **self.image_processor.files(),
             FILE: {**self.raw, "processor_class": self.type_name},
         }
 

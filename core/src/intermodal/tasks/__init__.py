@@ -33,6 +33,8 @@ CLASSES = {
     "image-text-to-text": "intermodal.tasks.image_text:ImageTextToText",
     BACKBONE_TASK: "intermodal.tasks.features:FeatureExtraction",
     "text-classification": "intermodal.tasks.classification:TextClassification",
+    "image-classification": "intermodal.tasks.classification:ImageClassification",
+    "audio-classification": "intermodal.tasks.classification:AudioClassification",
     "token-classification": "intermodal.tasks.classification:TokenClassification",
     "question-answering": "intermodal.tasks.classification:QuestionAnswering",
     "fill-mask": "intermodal.tasks.masked_lm:MaskedLM",

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import keras
 
 from intermodal.families import Family
-from intermodal.kernels import Bundle
 from intermodal.layers.backbone import Backbone
 from intermodal.layers.parameters import Parameters, Supply, Tree
 from intermodal.layers.step import Step
@@ -22,7 +21,6 @@ from intermodal.weights.map import WeightMap
 if TYPE_CHECKING:
     from intermodal.generation.settings import GenerationSettings
     from intermodal.layers.repack import Repacked
-    from intermodal.processing.processor import Processor
     from intermodal.processing.tokenizer import Tokenizer
     from intermodal.weights.report import LoadReport
 
@@ -33,21 +31,21 @@ class TaskModel(keras.Model):
     """A checkpoint's model for one task. A real Keras model: `fit`, `predict`, `save` and the rest work on it.
 
     Call it with a dict or with keywords: `input_ids` (batch, sequence) integers; optionally `attention_mask` of the
-    same shape (1 for text, 0 for padding), `position_ids`, and whatever else the family's backbone reads.
+    same shape (1 for text, 0 for padding), `position_ids`, and whatever else the family's backbone reads. A backbone
+    that reads no text has another main input: `pixel_values` (batch, channels, height, width) or `input_values`.
 
     Attributes:
-        main_input: what a single positional argument is, and what has to be given.
         output_name: what its result is called where that is one tensor.
         family: who it belongs to. `config`: the family's typed config. `weight_map`: its weights, by name.
         backbone, head: the layers that own the variables. `head` is None where the task has none of its own.
         tokenizer: from the checkpoint, or None where it holds none.
-        processor: for families that take images beside text: makes ids and pixels of both.
+        processor: for families that take more than text: makes inputs of it. A `Processor` where text comes beside,
+            else an `ImageProcessor` or a feature extractor.
         generation_settings: defaults of the checkpoint's generation_config.json.
         report: what was loaded from where; None for a model that was not loaded.
     """
 
     task: str
-    main_input: ClassVar[str] = "input_ids"
     output_name: ClassVar[str] = "logits"
 
     def __init__(
@@ -68,12 +66,17 @@ class TaskModel(keras.Model):
         head = [variable for variable in weight_map.variables() if variable.head]
         self.head = Parameters(head, supply, policy, name="head") if head else None
         self.tokenizer: Tokenizer | None = None
-        self.processor: Processor | None = None
+        self.processor: Any = None
         self.generation_settings: GenerationSettings | None = None
         self.report: LoadReport | None = None
         self.adapter: dict[str, Any] | None = None
         self.quantization: str | None = None
         self.built = True
+
+    @property
+    def main_input(self) -> str:
+        """What a single positional argument is, and what has to be given; the backbone says."""
+        return self.backbone.main_input
 
     # --- computing ---------------------------------------------------------------------------------------------------
 
@@ -86,7 +89,7 @@ class TaskModel(keras.Model):
         raise NotImplementedError(f"{type(self).__name__} does not say what it computes")
 
     def __call__(self, inputs: Any = None, **keywords: Any) -> Any:
-        """Compute outputs from a dict, from keywords, or from `input_ids` alone.
+        """Compute outputs from a dict, from keywords, or from the main input alone.
 
         Called with keywords alone, as transformers' models are, it returns `Outputs`, whose names are transformers'.
 
@@ -94,7 +97,8 @@ class TaskModel(keras.Model):
             InputError: an index is beyond its table, or a keyword asks for what is not computed.
         """
         if inputs is None:
-            inputs = check_keywords({name: keywords.pop(name) for name in list(keywords) if name != "training"})
+            given = {name: keywords.pop(name) for name in list(keywords) if name != "training"}
+            inputs = check_keywords(given, self.backbone.flags)
             return named_outputs(self(inputs, **keywords), self.output_name)
         names = [name for name in keywords if name not in ("training", "mask")]
         if isinstance(inputs, dict):
@@ -104,21 +108,25 @@ class TaskModel(keras.Model):
         if self.main_input not in inputs:
             raise ValueError(f"{type(self).__name__} needs {self.main_input}; got {sorted(inputs)}")
         self.backbone.check_inputs(inputs)
+        flags = {name: inputs.pop(name) for name in self.backbone.flags if name in inputs}
+        if flags:  # Keras takes nothing but tensors in a dict of inputs
+            keywords["flags"] = flags
         return super().__call__(inputs, **keywords)
 
-    def call(self, inputs: dict[str, Tensor], training: bool = False) -> Any:
-        """What Keras calls; see `__call__`."""
+    def call(self, inputs: dict[str, Tensor], training: bool = False, flags: dict[str, bool] | None = None) -> Any:
+        """What Keras calls; see `__call__`. `flags` are inputs that are no tensors."""
         if not isinstance(inputs, dict):
             inputs = {self.main_input: inputs}
-        return self.compute(self.tensors(), self.backbone.step(inputs))
+        return self.compute(self.tensors(), self.backbone.step({**inputs, **(flags or {})}))
 
     def compute_output_spec(self, inputs: Any, **_: Any) -> Any:
         """Output shapes for Keras' symbolic calls, without tracing the backbone."""
-        ids = inputs[self.main_input] if isinstance(inputs, dict) else inputs
-        return self.output_spec(*ids.shape)
+        main = inputs[self.main_input] if isinstance(inputs, dict) else inputs
+        hidden = self.backbone.output_shapes(tuple(main.shape))["last_hidden_state"]
+        return self.output_spec(hidden[0], hidden[1])
 
     def output_spec(self, batch: int | None, length: int | None) -> Any:
-        """`KerasTensor`s of the outputs for ids of shape (batch, length)."""
+        """`KerasTensor`s of the outputs for hidden states of shape (batch, length, width)."""
         raise NotImplementedError(f"{type(self).__name__} does not say what it returns")
 
     # --- changing the weights ----------------------------------------------------------------------------------------
@@ -220,12 +228,6 @@ class TaskModel(keras.Model):
         from intermodal.tasks.restore import load_assets
 
         load_assets(self, inner_path)
-
-
-def only(head: Tree) -> Bundle:
-    """The one linear that many heads consist of, whatever the family calls it."""
-    (bundle,) = head.values()
-    return bundle
 
 
 def _resolve_backbone(family: Family) -> type[Backbone]:

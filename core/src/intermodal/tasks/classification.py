@@ -1,4 +1,4 @@
-"""Classification of texts and of tokens, and answers as spans: a linear head on the hidden states."""
+"""Classification of texts, images, sound and tokens, and answers as spans: a head on the hidden states."""
 
 from __future__ import annotations
 
@@ -8,45 +8,42 @@ import keras
 
 from intermodal import kernels
 from intermodal.kernels.ops import ops
-from intermodal.layers.parameters import Tree
+from intermodal.layers.parameters import Tree, only
 from intermodal.layers.step import Step
-from intermodal.tasks.base import TaskModel, Tensor, only
+from intermodal.tasks.base import TaskModel, Tensor
 
 
-def last_token(ids: Tensor, valid: Tensor | None, pad_token_id: int | None) -> Tensor:
-    """Index (B,) of the last token that is not padding, found as the reference does: by the padding id if there is one.
-
-    Without a padding id the attention mask tells, and without a mask the last token is meant.
-    """
-    length = kernels.length_of(ids)
-    if pad_token_id is not None:
-        text = ops.not_equal(ids, pad_token_id)
-    elif valid is not None:
-        text = ops.cast(valid, "bool")
-    else:
-        return ops.zeros_like(ids[:, 0]) + (length - 1)
-    return ops.argmax(ops.cast(text, "int32") * ops.arange(length, dtype="int32")[None, :], axis=-1)
-
-
-@keras.saving.register_keras_serializable(package="intermodal")
-class TextClassification(TaskModel):
-    """Called, it returns logits (batch, labels) in float32: of the pooled output, or of the last token of a decoder."""
-
-    task = "text-classification"
+class Classification(TaskModel):
+    """What classifiers of whole inputs share. Called, they return logits (batch, labels) in float32."""
 
     def compute(self, w: Tree, step: Step) -> Tensor:
         """Logits (B, labels)."""
-        outputs = self.backbone.forward(w, step)
-        pooled = outputs.get("pooler_output")
-        if pooled is None:
-            hidden = outputs["last_hidden_state"]
-            last = last_token(step.token_ids, step.valid, self.config.pad_token_id)
-            pooled = ops.take_along_axis(hidden, ops.cast(last, "int32")[:, None, None], axis=1)[:, 0]
-        return ops.cast(kernels.linear(pooled, only(w["head"])), "float32")
+        return ops.cast(self.backbone.class_logits(w, step, self.backbone.forward(w, step)), "float32")
 
     def output_spec(self, batch: int | None, length: int | None) -> Any:
         """(batch, labels), float32."""
         return keras.KerasTensor((batch, self.config.num_labels), dtype="float32")
+
+
+@keras.saving.register_keras_serializable(package="intermodal")
+class TextClassification(Classification):
+    """Called, it returns logits (batch, labels) in float32: of the pooled output, or of the last token of a decoder."""
+
+    task = "text-classification"
+
+
+@keras.saving.register_keras_serializable(package="intermodal")
+class ImageClassification(Classification):
+    """Called with `pixel_values` (batch, channels, height, width), it returns logits (batch, labels) in float32."""
+
+    task = "image-classification"
+
+
+@keras.saving.register_keras_serializable(package="intermodal")
+class AudioClassification(Classification):
+    """Called with `input_values` (batch, samples), it returns logits (batch, labels) in float32."""
+
+    task = "audio-classification"
 
 
 @keras.saving.register_keras_serializable(package="intermodal")

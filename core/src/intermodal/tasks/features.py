@@ -13,7 +13,7 @@ from intermodal.tasks.base import TaskModel
 
 @keras.saving.register_keras_serializable(package="intermodal")
 class FeatureExtraction(TaskModel):
-    """Called, it returns `{"last_hidden_state": (batch, sequence, hidden)}`, and perhaps `"pooler_output"`."""
+    """Called, it returns `{"last_hidden_state": (batch, sequence, hidden)}`, and what else the backbone gives."""
 
     task = "feature-extraction"
 
@@ -21,10 +21,8 @@ class FeatureExtraction(TaskModel):
         """What the backbone returns."""
         return self.backbone.forward(w, step)
 
-    def output_spec(self, batch: int | None, length: int | None) -> dict[str, Any]:
-        """`last_hidden_state`, and `pooler_output` where the backbone has one, in the compute dtype."""
-        hidden = self.config.hidden_size
-        spec = {"last_hidden_state": keras.KerasTensor((batch, length, hidden), dtype=self.compute_dtype)}
-        if self.backbone.pooled:
-            spec["pooler_output"] = keras.KerasTensor((batch, hidden), dtype=self.compute_dtype)
-        return spec
+    def compute_output_spec(self, inputs: Any, **_: Any) -> dict[str, Any]:
+        """What the backbone returns, in the compute dtype."""
+        main = inputs[self.main_input] if isinstance(inputs, dict) else inputs
+        shapes = self.backbone.output_shapes(tuple(main.shape))
+        return {name: keras.KerasTensor(shape, dtype=self.compute_dtype) for name, shape in shapes.items()}

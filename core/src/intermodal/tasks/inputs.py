@@ -65,8 +65,12 @@ _INSTEAD = {
 }
 
 
-def check_keywords(keywords: Mapping[str, Any]) -> dict[str, Any]:
+def check_keywords(keywords: Mapping[str, Any], flags: Collection[str] = ()) -> dict[str, Any]:
     """The inputs among the keywords of a call; those that ask for nothing, and those that are None, are left out.
+
+    Args:
+        keywords: of the call.
+        flags: names whose values are true or false.
 
     Raises:
         InputError: a keyword asks for what is not computed, or is no tensor.
@@ -75,8 +79,9 @@ def check_keywords(keywords: Mapping[str, Any]) -> dict[str, Any]:
     for name, value in keywords.items():
         if name in _SWITCHES and any(value is asked for asked in _SWITCHES[name]):
             continue
-        is_tensor = hasattr(value, "shape") or isinstance(value, list | tuple)
-        if name in _INSTEAD or name in _SWITCHES or not (is_tensor or value is None):
+        is_flag = name in flags and isinstance(value, bool)
+        is_input = is_flag or hasattr(value, "shape") or isinstance(value, list | tuple)
+        if name in _INSTEAD or name in _SWITCHES or not (is_input or value is None):
             raise InputError(f"{name} is no input of this model. {_INSTEAD.get(name, 'Leave it out.')}")
         if value is not None:
             inputs[name] = value

@@ -10,7 +10,7 @@ from intermodal import kernels
 from intermodal.kernels.ops import ops
 from intermodal.layers.parameters import Tree
 from intermodal.layers.step import Step
-from intermodal.tasks.base import TaskModel, Tensor, only
+from intermodal.tasks.base import TaskModel, Tensor
 
 
 @keras.saving.register_keras_serializable(package="intermodal")
@@ -19,7 +19,7 @@ class MultipleChoice(TaskModel):
 
     task = "multiple-choice"
 
-    def call(self, inputs: dict[str, Tensor], training: bool = False) -> Tensor:
+    def call(self, inputs: dict[str, Tensor], training: bool = False, flags: dict[str, bool] | None = None) -> Tensor:
         """What Keras calls; see `TaskModel.__call__`. Each choice is a text of its own.
 
         Raises:
@@ -32,12 +32,11 @@ class MultipleChoice(TaskModel):
                 raise ValueError(f"{name} has shape {tuple(value.shape)}, expected (batch, choices, sequence)")
         choices = kernels.length_of(inputs["input_ids"])
         texts = {name: ops.reshape(value, (-1, *ops.shape(value)[2:])) for name, value in inputs.items()}
-        return ops.reshape(self.compute(self.tensors(), self.backbone.step(texts)), (-1, choices))
+        return ops.reshape(self.compute(self.tensors(), self.backbone.step({**texts, **(flags or {})})), (-1, choices))
 
     def compute(self, w: Tree, step: Step) -> Tensor:
         """Logits (B, 1) of texts (B, T)."""
-        pooled = self.backbone.forward(w, step)["pooler_output"]
-        return ops.cast(kernels.linear(pooled, only(w["head"])), "float32")
+        return ops.cast(self.backbone.class_logits(w, step, self.backbone.forward(w, step)), "float32")
 
     def compute_output_spec(self, inputs: Any, **_: Any) -> Any:
         """(batch, choices), float32."""

@@ -37,6 +37,7 @@ class GemmaImageProcessor(ImageProcessor):
     """
 
     type_name: ClassVar[str] = "Gemma3ImageProcessor"
+    tells_crops: ClassVar[bool] = True
     checks: ClassVar[Mapping[str, Any]] = {
         **IMAGE_CHECKS,
         "do_pan_and_scan": fields.BOOLEAN,

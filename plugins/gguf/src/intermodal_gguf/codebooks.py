@@ -25,6 +25,15 @@ def _book(name: str) -> NDArray[np.unsignedinteger]:
 
 
 @cache
+def signed_bytes(name: str) -> NDArray[np.int8] | None:
+    """A type's code book as compiled kernels take it, (codes, 4 or 8); None for a type without one."""
+    import gguf.quants
+
+    kind = getattr(gguf.quants, "IQ1_S" if name == "IQ1_M" else name)
+    return np.ascontiguousarray(_grid(kind), np.int8) if kind.grid_hex else None
+
+
+@cache
 def _book_in_eighths() -> Words:
     """IQ1's code book with 1/8 added, and behind it with 1/8 taken off."""
     import gguf.quants

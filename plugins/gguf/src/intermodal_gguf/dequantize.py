@@ -1,4 +1,7 @@
-"""Turn packed tensors into values: chunk by chunk, on several threads, straight into the target."""
+"""Turn packed tensors into values: chunk by chunk, on several threads, straight into the target.
+
+Compiled kernels do it where a plugin brings them, else numpy, with the same bits.
+"""
 
 import os
 from collections.abc import Callable
@@ -7,14 +10,18 @@ from threading import Lock
 from types import MappingProxyType
 
 import numpy as np
+from intermodal.api import compiled
 
 from intermodal_gguf import blocks, codebooks, superblocks
 from intermodal_gguf.planes import Bytes, Floats, empty, scratch, start_over
-from intermodal_gguf.types import StorageType
+from intermodal_gguf.types import STORAGE_TYPES, StorageType
 
 CHUNK = 1 << 20
-"""Values a thread works on at once. Threads take turns between numpy's calls, and waking the other costs more than a
-second-level cache saves: measured, chunks of 2¹⁶ values are slower on two threads than on one."""
+"""Values a thread works on at once in numpy. Threads take turns between numpy's calls, and waking the other costs more
+than a second-level cache saves: measured, chunks of 2¹⁶ values are slower on two threads than on one."""
+
+COMPILED_CHUNK = 1 << 18
+"""The same in compiled kernels, which take turns but once a chunk: its blocks and values stay in the caches."""
 
 _SCRATCH = 5  # bytes of scratch memory for each value of a chunk; the hungriest type takes 4.6
 
@@ -22,6 +29,9 @@ _one_pool = Lock()
 _THREADS = os.cpu_count() or 1
 
 Decoder = Callable[[Bytes, Floats], None]
+
+Writer = Callable[[Bytes, np.ndarray], None]
+"""Fills an array of any floating dtype with the values of whole blocks."""
 
 Fetch = Callable[[int, Bytes], None]
 """Fills an array with a tensor's bytes, from an offset on."""
@@ -55,6 +65,9 @@ _DECODERS = MappingProxyType(
 )
 
 
+_NUMBERS = MappingProxyType({storage.name: number for number, storage in STORAGE_TYPES.items()})
+
+
 def dequantize_into(storage: StorageType, fetch: Fetch, out: np.ndarray) -> None:
     """Dequantise a tensor, or whole blocks of one.
 
@@ -66,8 +79,10 @@ def dequantize_into(storage: StorageType, fetch: Fetch, out: np.ndarray) -> None
 
     The result in float32 equals `gguf.quants.dequantize` and llama.cpp bit for bit. Scratch memory is a chunk a thread.
     """
-    decode = _DECODERS[storage.name]
-    step = max(1, CHUNK // storage.block) * storage.block
+    write = compiled_writer(storage, out.dtype)
+    chunk = COMPILED_CHUNK if write else CHUNK
+    write = write or numpy_writer(storage)
+    step = max(1, chunk // storage.block) * storage.block
     starts = range(0, len(out), step)
     threads = min(_THREADS, len(starts))
 
@@ -79,10 +94,7 @@ def dequantize_into(storage: StorageType, fetch: Fetch, out: np.ndarray) -> None
                 target = out[start : start + step]
                 packed = empty((len(target) // storage.block, storage.size), np.uint8)
                 fetch(start // storage.block * storage.size, packed)
-                values = target if out.dtype == np.float32 else empty((len(target),), np.float32)
-                decode(packed, values.reshape(len(packed), storage.block))
-                if values is not target:
-                    np.copyto(target, values, casting="unsafe")
+                write(packed, target)
 
     if threads < 2:
         for thread in range(threads):
@@ -94,3 +106,25 @@ def dequantize_into(storage: StorageType, fetch: Fetch, out: np.ndarray) -> None
     with _one_pool, ThreadPoolExecutor(threads, thread_name_prefix="dequantise") as pool:
         for task in [pool.submit(work, thread) for thread in range(threads)]:
             task.result()
+
+
+def compiled_writer(storage: StorageType, dtype: np.dtype) -> Writer | None:
+    """A writer by compiled kernels; None where there are none, or none for this dtype."""
+    kernels = compiled.for_cpu("gguf")
+    if kernels is None or dtype.name not in kernels.TARGETS:
+        return None
+    number, book = _NUMBERS[storage.name], codebooks.signed_bytes(storage.name)
+    return lambda packed, target: kernels.dequantize(number, packed, book, target)
+
+
+def numpy_writer(storage: StorageType) -> Writer:
+    """A writer in numpy, for any dtype."""
+    decode = _DECODERS[storage.name]
+
+    def write(packed: Bytes, target: np.ndarray) -> None:
+        values = target if target.dtype == np.float32 else empty((len(target),), np.float32)
+        decode(packed, values.reshape(len(packed), storage.block))
+        if values is not target:
+            np.copyto(target, values, casting="unsafe")
+
+    return write

@@ -55,6 +55,16 @@ def library() -> ctypes.CDLL:
         ctypes.POINTER(ctypes.c_void_p),
     ]
     loaded.native_product.restype = None
+    loaded.native_dequantize.argtypes = [
+        ctypes.c_int,
+        ctypes.c_void_p,
+        ctypes.c_int64,
+        ctypes.c_void_p,
+        ctypes.c_int64,
+        ctypes.c_void_p,
+        ctypes.c_int64,
+        ctypes.c_int,
+    ]
     loaded.native_use_threads(usable_cores())
     return loaded
 

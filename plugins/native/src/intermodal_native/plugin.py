@@ -7,7 +7,7 @@ from typing import Any
 
 from intermodal.api import hookimpl
 
-USERS: tuple[str, ...] = ()
+USERS: tuple[str, ...] = ("gguf",)
 """Who has a module here, under this name."""
 
 

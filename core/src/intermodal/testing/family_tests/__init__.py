@@ -51,7 +51,7 @@ class FamilyTests(
 
     Attributes:
         family: its name, as `load(…, family=)` takes it.
-        tiny: config fields of a model of a few thousand weights, with two layers and a padding id.
+        tiny: config fields of a model of a few thousand weights, with two layers and, for text, a padding id.
         variants: name → fields to change, each of which has to give transformers' numbers. Flags, sizes and epsilons
             that no variant names are tried by the kit.
         refused: name → fields to change, each of which has to raise a ConfigError that names one of them.
@@ -85,11 +85,30 @@ class FamilyTests(
     def inputs(cls, task: str) -> dict[str, np.ndarray]:
         """Inputs that models of a task are compared with: `input_ids` (batch, sequence), int32, and what else it takes.
 
-        Override it where a model takes more, or where the vocabulary is not a field of `tiny`. No sequence may hold
-        the padding id.
+        Override it where a model takes more, or something else: `{"pixel_values": …}` (batch, channels, height, width),
+        `{"input_values": …}` (batch, samples). No sequence may hold the padding id.
         """
         ids = np.random.default_rng(3).integers(3, cls.tiny["vocab_size"], (2, 40))
         return {"input_ids": ids.astype("int32")}
+
+    @classmethod
+    def padded(cls, inputs: Mapping[str, np.ndarray], side: str) -> dict[str, np.ndarray] | None:
+        """These inputs, the last row of them padded, with an `attention_mask`; None where such inputs have no padding.
+
+        Without `input_ids` it gives None: override it where inputs of another kind are padded, as sound is.
+
+        Args:
+            inputs: as `inputs` gives them.
+            side: `"left"` or `"right"`.
+        """
+        if "input_ids" not in inputs:
+            return None
+        ids = inputs["input_ids"].copy()
+        mask = np.ones_like(ids)
+        pads = slice(0, ids.shape[-1] // 4) if side == "left" else slice(-(ids.shape[-1] // 4), None)
+        mask[-1, ..., pads] = 0
+        ids[mask == 0] = cls.tiny.get("pad_token_id") or 0
+        return {**inputs, "input_ids": ids, "attention_mask": mask}
 
     @classmethod
     def older_spelling(cls, raw: dict[str, Any]) -> dict[str, Any]:

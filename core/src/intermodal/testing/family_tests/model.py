@@ -28,16 +28,16 @@ class ModelTests:
         reference = subject.reference(architecture)
         model = subject.load(reference)
         assert model.task == subject.task(architecture)
-        for case in ("plain", "left", "right"):
+        for case in subject.cases(model.task):
             subject.assert_equals_reference(model, reference, case, about=architecture)
 
     @pytest.mark.backend
     def test_rows_of_a_batch_are_computed_apart(self, subject: Subject) -> None:
-        """A sequence is not changed by the one beside it."""
+        """A row is not changed by the one beside it."""
         model = subject.load(subject.reference())
         inputs = subject.tests.inputs(subject.task())
         together = outputs_of(model, inputs)
-        for row in range(len(inputs["input_ids"])):
+        for row in range(len(inputs[model.main_input])):
             alone = Case({}, outputs_of(model, {name: x[row : row + 1] for name, x in inputs.items()}))
             wrong = differences({name: x[row : row + 1] for name, x in together.items()}, alone, 1e-5)
             assert not wrong, f"row {row} of a batch is not what it is alone: {wrong}"
@@ -70,7 +70,7 @@ class ModelTests:
 
         model = subject.load(subject.reference())
         inputs = subject.tests.inputs(subject.task())
-        unread = {name: np.zeros_like(inputs["input_ids"]) for name in ("padding_mask", "attention_maks")}
+        unread = {name: np.zeros_like(inputs[model.main_input]) for name in ("padding_mask", "attention_maks")}
         for name, values in unread.items():
             with pytest.raises(InputError, match=f"{name} is no input of this model"):
                 model({**inputs, name: values})

@@ -112,17 +112,10 @@ class Subject:
         return frozenset(key for changes in self.tests.refused.values() for key in changes)
 
     def cases(self, task: str) -> dict[str, dict[str, np.ndarray]]:
-        """The calls of a reference: inputs as they are, and with padding on each side of the last sequence."""
+        """The calls of a reference: inputs as they are, and with padding on each side where they can have it."""
         inputs = self.tests.inputs(task)
-        return {"plain": inputs, "left": self._padded(inputs, "left"), "right": self._padded(inputs, "right")}
-
-    def _padded(self, inputs: Mapping[str, np.ndarray], side: str) -> dict[str, np.ndarray]:
-        ids = inputs["input_ids"].copy()
-        mask = np.ones_like(ids)
-        pads = slice(0, ids.shape[-1] // 4) if side == "left" else slice(-(ids.shape[-1] // 4), None)
-        mask[-1, ..., pads] = 0
-        ids[mask == 0] = self.tests.tiny.get("pad_token_id") or 0
-        return {**inputs, "input_ids": ids, "attention_mask": mask}
+        found = {side: self.tests.padded(inputs, side) for side in ("left", "right")}
+        return {"plain": inputs, **{side: padded for side, padded in found.items() if padded is not None}}
 
     # --- references and models ---------------------------------------------------------------------------------------
 
@@ -190,8 +183,8 @@ def outputs_of(model: TaskModel, inputs: Mapping[str, Any]) -> dict[str, np.ndar
 def first_off(name: str, got: Mapping[str, np.ndarray], expected: Case, allowed: float) -> str:
     """From which token on an output with a row for each token is off; empty where it is from the first, or has none."""
     off = np.abs(got[name] - expected.outputs[name]) > allowed
-    shape = expected.inputs["input_ids"].shape
-    if off.shape[: len(shape)] != shape:
+    shape = expected.inputs["input_ids"].shape if "input_ids" in expected.inputs else ()
+    if not shape or off.shape[: len(shape)] != shape:
         return ""
     off = off.any(axis=tuple(range(len(shape), off.ndim)))
     if "attention_mask" in expected.inputs:

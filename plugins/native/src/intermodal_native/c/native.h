@@ -31,5 +31,10 @@ EXPORT void native_parallel(native_work *work, void *context, int64_t chunks);
 EXPORT int native_threads(void);
 EXPORT void native_use_threads(int threads);
 
+/* Values of GGUF's packed blocks of ggml's number `type`, in float32, float16 or bfloat16; `book` is the type's code book,
+   signed bytes, where it has one. Returns 0, and writes nothing, where the sizes (bytes, values) do not go together. */
+EXPORT int native_dequantize(int type, const uint8_t *packed, int64_t size, const uint8_t *book, int64_t book_size,
+                             void *out, int64_t values, int dtype);
+
 /* y[i] (m, w[i].rows) = x (m, columns) times the transpose of w[i], summed in float32; all weights have x's columns. */
 EXPORT void native_product(const float *x, int64_t m, const struct matrix *w, int count, float *const *y);
