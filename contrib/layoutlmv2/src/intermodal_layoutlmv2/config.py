@@ -140,7 +140,7 @@ class LayoutLMv2Config(ModelConfig):
             yield Problem("coordinate_size", self.coordinate_size, text)
         if len(self.image_feature_pool_shape) != 3 or self.image_feature_pool_shape[2] != channels:
             text = (
-                f"expected rows, columns and the channels of the visual backbone, {channels} (MODEL.FPN.OUT_CHANNELS)"
+                f"expected rows, columns and {channels}, the channels of the visual backbone (detectron2_config_args)"
             )
             yield Problem("image_feature_pool_shape", list(self.image_feature_pool_shape), text)
             return
