@@ -45,7 +45,7 @@ def load(
 
     Args:
         uri: a folder or file, `hf://org/name[@revision][/subfolder]`, or `pkg://package/file`. A `.keras` file that
-            `model.save` wrote is read as Keras reads it; task, dtype and config are settled in it.
+            `model.save` wrote is read as Keras reads it; all but backend and device is settled in it.
         task: the Hub's name of a task (`"text-generation"`, `"text-classification"`, `"feature-extraction"`, …).
             None: what the checkpoint was saved as. Another than that makes a new head, and says so.
         dtype: what weights are *stored* in: `"auto"` (each as in the checkpoint; block-quantised ones as float32),
@@ -76,7 +76,10 @@ def load(
     if str(uri).endswith(".keras"):
         from intermodal.tasks.restore import load_keras_file
 
-        return load_keras_file(uri, task=task, dtype=dtype, config=config)
+        settled = {"task": task, "dtype": dtype, "config": config, "family": family, "key_mapping": key_mapping}
+        elsewhere = {"revision": revision, "subfolder": subfolder, "variant": variant}
+        with _device_scope(device):
+            return load_keras_file(uri, **settled, **elsewhere, ignore_mismatched_sizes=ignore_mismatched_sizes or None)
     from intermodal.examination import examine
 
     access = Access(revision, token, cache_dir, local_files_only, force_download, subfolder)

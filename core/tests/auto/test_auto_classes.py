@@ -105,8 +105,24 @@ def test_names_are_folders_first_and_then_repositories(hub, classifier, masked, 
     (tmp_path / "org").mkdir()
     (tmp_path / "org/name").symlink_to(masked)
     assert AutoConfig.from_pretrained("org/name").architectures == ("BertForMaskedLM",)
-    with pytest.raises(SourceError, match=r"'name'.*org/name"):
-        AutoConfig.from_pretrained("name")
+    with pytest.raises(SourceError, match=r"\./org/other does not exist"):
+        AutoConfig.from_pretrained("./org/other")
+
+
+def test_an_old_name_of_one_word_is_a_folder_or_where_the_hub_has_moved_it(
+    hub, classifier, masked, tmp_path, monkeypatch
+):
+    hub.add_repo("new-org/old-name", classifier)
+    hub.moved["old-name"] = "new-org/old-name"
+    monkeypatch.chdir(tmp_path)
+    model = AutoModelForSequenceClassification.from_pretrained("old-name", revision="main")
+    assert transformers.AutoConfig.from_pretrained("old-name").num_labels == model.config.num_labels == 3
+    assert intermodal.inspect("hf://old-name").loadable
+    assert intermodal.pipeline("text-classification", "old-name", top_k=None)("the cat")
+    with pytest.raises(SourceError, match=r"no-such-name does not exist.*two parts, org/name"):
+        AutoConfig.from_pretrained("no-such-name")
+    (tmp_path / "old-name").symlink_to(masked)
+    assert AutoConfig.from_pretrained("old-name").architectures == ("BertForMaskedLM",)
 
 
 def test_arguments_of_fetching(hub, classifier, tmp_path):
@@ -155,6 +171,49 @@ def test_dtypes_and_quantization(causal):
     assert small.quantization == "int8"
 
 
+QUANTIZATIONS = {
+    "bitsandbytes": transformers.BitsAndBytesConfig(load_in_8bit=True),
+    "a dict": {"load_in_8bit": True, "llm_int8_threshold": 5.0},
+    "quanto": transformers.QuantoConfig(weights="int8"),
+    "a name": "int8",
+}
+
+
+@pytest.mark.parametrize("name", QUANTIZATIONS)
+def test_quantization_configs_that_mean_8_bits(classifier, name):
+    model = AutoModelForSequenceClassification.from_pretrained(classifier, quantization_config=QUANTIZATIONS[name])
+    assert model.quantization == "int8"
+
+
+@pytest.mark.parametrize(
+    ("config", "says"),
+    [
+        (transformers.BitsAndBytesConfig(load_in_4bit=True), "bitsandbytes.* in 4 bits.*quantization_config='int8'"),
+        (transformers.BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=["x"]), "has llm_int8_skip_modules"),
+        (transformers.QuantoConfig(weights="int4"), "asks for quanto"),
+        (transformers.QuantoConfig(weights="int8", activations="int8"), "has activations"),
+        (transformers.FineGrainedFP8Config(), "asks for fp8"),
+        (transformers.GPTQConfig(bits=4), "asks for gptq"),
+        ({"quant_method": "awq", "bits": 4}, "asks for awq.*GGUF"),
+        ({"bits": 4}, "a method without a name"),
+        ("int4", "'int4' is not done here"),
+    ],
+    ids=lambda value: type(value).__name__ if not isinstance(value, str) else "",
+)
+def test_quantization_configs_that_mean_something_else_are_refused(classifier, config, says):
+    with pytest.raises(TaskError, match=says):
+        AutoModelForSequenceClassification.from_pretrained(classifier, quantization_config=config)
+
+
+def test_a_checkpoint_that_is_stored_quantised_is_refused_by_its_method(classifier, copy_of):
+    folder = copy_of(classifier)
+    raw = json.loads((folder / "config.json").read_text())
+    raw["quantization_config"] = transformers.BitsAndBytesConfig(load_in_8bit=True).to_dict()
+    (folder / "config.json").write_text(json.dumps(raw))
+    with pytest.raises(ConfigError, match=r"quantization_config.*unquantised original"):
+        AutoModelForSequenceClassification.from_pretrained(folder)
+
+
 def test_configs_as_arguments(classifier, masked):
     config = AutoConfig.from_pretrained(classifier, id2label={0: "x", 1: "y", 2: "z"})
     for given in (config, {"id2label": {0: "x", 1: "y", 2: "z"}}):
@@ -175,9 +234,11 @@ def test_configs_as_arguments(classifier, masked):
         ({"device_map": "balanced"}, "balanced"),
         ({"use_safetensors": False}, "run code"),
         ({"state_dict": {}}, "state_dict"),
-        ({"quantization_config": object()}, "quantization_config='int8'"),
+        ({"quantization_config": object()}, "expected 'int8'"),
         ({"proxies": {"https": "x"}}, "proxies"),
         ({"dtype": "int4"}, "int4"),
+        ({"load_in_8bit": True}, "load_in_8bit: pass quantization_config='int8'"),
+        ({"load_in_4bit": True}, "load_in_4bit"),
     ],
     ids=str,
 )
@@ -187,7 +248,13 @@ def test_arguments_that_are_refused(classifier, arguments, message):
 
 
 def test_arguments_that_ask_for_what_is_done_anyway(classifier):
-    usual = {"low_cpu_mem_usage": True, "use_safetensors": True, "device_map": "auto", "trust_remote_code": False}
+    usual = {
+        "low_cpu_mem_usage": True,
+        "use_safetensors": True,
+        "device_map": "auto",
+        "trust_remote_code": False,
+        "load_in_8bit": False,
+    }
     model = AutoModel.from_pretrained(classifier, **usual, attn_implementation="eager", dtype="auto")
     assert model.task == "feature-extraction"
 
@@ -236,6 +303,35 @@ def test_registered_classes_go_first(classifier, monkeypatch):
     with pytest.raises(PluginError, match="exist_ok=True"):
         AutoModel.register(config_class, Own)
     AutoModel.register(config_class, Own, exist_ok=True)
+
+
+def test_pipelines_use_registered_classes(classifier, monkeypatch):
+    from intermodal.auto import tokenizer
+    from intermodal.auto.registry import Registered
+
+    class Own:
+        @classmethod
+        def from_pretrained(cls, name, **arguments):
+            assert arguments == {"revision": "main"}
+            return intermodal.load(name, "text-classification", config={"id2label": {0: "x", 1: "y", 2: "z"}})
+
+    class OwnTokenizer:
+        @classmethod
+        def from_pretrained(cls, name, **arguments):
+            assert arguments == {"revision": "main"}
+            tokenizer = intermodal.load(name).tokenizer
+            tokenizer.made_by = cls
+            return tokenizer
+
+    config_class = type(AutoConfig.from_pretrained(classifier))
+    monkeypatch.setattr(AutoModelForSequenceClassification, "_registered", Registered("own"))
+    monkeypatch.setattr(tokenizer, "_REGISTERED", Registered("own"))
+    AutoModelForSequenceClassification.register(config_class, Own)
+    AutoTokenizer.register(config_class, OwnTokenizer)
+    for task in ("text-classification", None):
+        made = intermodal.pipeline(task, classifier, revision="main")
+        assert made("the cat")[0]["label"] in "xyz"
+        assert made.tokenizer.made_by is OwnTokenizer
 
 
 def test_a_registered_config_class_reads_its_model_type(tmp_path, monkeypatch):

@@ -51,3 +51,22 @@ def test_values_on_the_screen_are_short_and_carry_no_control_characters() -> Non
     assert len(summary(list(range(10**5)))) < 100
     assert summary(10**5000).startswith("an integer of")
     assert [summary(value) for value in (None, True, False, 3)] == ["null", "true", "false", "3"]
+
+
+def test_a_size_may_start_at_nought_where_declared() -> None:
+    check = fields.size(28, least=0, most=99).metadata["check"]
+    assert check.read(0) == 0
+    with pytest.raises(ValueError):  # noqa: PT011
+        check.read(-1)
+
+
+def test_a_list_of_choices_is_brought_to_its_normal_form_and_written_as_a_list() -> None:
+    check = fields.choices(None, {"full": "full", "attention": "full", "sliding": "sliding"}, nullable=True).metadata[
+        "check"
+    ]
+    assert check.read(["attention", "sliding"]) == ("full", "sliding")
+    assert check.write(("full", "sliding")) == ["full", "sliding"]
+    assert check.read(None) is None
+    for value in (["chunked"], "full", [1], [["full"]], ["full"] * 5000):
+        with pytest.raises(ValueError):  # noqa: PT011
+            check.read(value)

@@ -296,8 +296,8 @@ def test_listing_with_hostile_names(hub):
 @pytest.mark.parametrize(
     ("uri", "match"),
     [
-        ("hf://name", "names no repository"),
-        ("hf://", "names no repository"),
+        ("hf://", "no name that a repository"),
+        ("hf://na--me", "no name that a repository"),
         ("hf://datasets/org/name", "only models"),
         ("hf://org/na me", "no name that a repository"),
         ("hf://org/..", "no name that a repository"),

@@ -16,6 +16,8 @@ LAYOUTLMV2 = Family(
         "LayoutLMv2ForSequenceClassification": "text-classification",
         "LayoutLMv2ForQuestionAnswering": "document-question-answering",
     },
+    image_processor="intermodal_layoutlmv2.processor:LayoutLMv2ImageProcessor",
+    processor="intermodal_layoutlmv2.processor:LayoutLMv2Processor",
     refused={
         "layoutlm": "LayoutLM reads no image; it is a family of its own",
         "layoutlmv3": "LayoutLMv3 has patches for a visual backbone; it is a family of its own",

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from intermodal.sources.base import Repository
 
 ACCESS = ("revision", "token", "cache_dir", "local_files_only", "force_download", "subfolder")
-_HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+(@.+)?")
+_HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?(@.+)?")
+_FILES = (".safetensors", ".gguf", ".keras", ".json", ".bin")  # a file that is not there is no repository
 _NO_EFFECT = ("proxies", "resume_download", "code_revision", "mirror", "tqdm_class")
 _TRUST = (
     "trust_remote_code=True would run Python that the repository holds, which intermodal never does. What it would do "
@@ -53,15 +54,15 @@ class Location:
 def take_location(name: str | os.PathLike[str], arguments: dict[str, Any]) -> Location:
     """Take the arguments that say where and how out of `arguments`, and what they come to.
 
-    As in transformers, `org/name` is a repository on the Hub unless there is a folder of that name. URIs (`hf://…`,
-    `pkg://…`) and paths are taken too.
+    As in transformers, `org/name` and the old names of one word (`bert-base-uncased`) are repositories on the Hub
+    unless there is a folder of that name. URIs (`hf://…`, `pkg://…`) and paths are taken too.
 
     Args:
         name: the first argument of `from_pretrained`.
         arguments: its keywords; what concerns fetching is removed from them.
 
     Raises:
-        SourceError: `name` means nothing, or code of the repository's own is to be run.
+        SourceError: a keyword is one that has no effect, or code of the repository's own is to be run.
     """
     if arguments.pop("trust_remote_code", None):
         raise SourceError(_TRUST)
@@ -86,11 +87,5 @@ def take_location(name: str | os.PathLike[str], arguments: dict[str, Any]) -> Lo
 def _uri(name: str) -> str:
     if "://" in name or Path(name).expanduser().exists():
         return name
-    if _HUB_NAME.fullmatch(name) and not name.startswith(("./", "../")):
-        return f"hf://{name}"
-    if re.fullmatch(r"[\w.-]+", name):
-        raise SourceError(
-            f"{name!r} is neither a folder nor the name of a repository, which has two parts: org/name. Old names "
-            f"without an organisation have moved; https://huggingface.co/{name} leads to the new one."
-        )
-    return name
+    is_path = name.startswith(("./", "../")) or name in (".", "..") or name.endswith(_FILES)
+    return f"hf://{name}" if _HUB_NAME.fullmatch(name) and not is_path else name

@@ -5,18 +5,21 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from intermodal.auto.quantization import INT8, quantization_mode
 from intermodal.errors import TaskError
 
 if TYPE_CHECKING:
     from intermodal.auto.location import Location
 
 _LOAD = ("variant", "key_mapping", "ignore_mismatched_sizes", "family", "strict", "backend", "device", "progress")
-_QUANTIZATIONS = ("int8",)
 # What is done here anyway, whatever they say.
 _ALWAYS = {"low_cpu_mem_usage": (True, False, None), "use_safetensors": (True, None), "weights_only": (True, None)}
+_ALWAYS |= dict.fromkeys(("load_in_8bit", "load_in_4bit"), (False, None))
 _REFUSED = {
     "use_safetensors": "weights in pickle files can run code when they are read, so they are never opened",
     "weights_only": "weights in pickle files can run code when they are read, so they are never opened",
+    "load_in_8bit": f"pass quantization_config={INT8!r}",
+    "load_in_4bit": f"weights are stored in 8 bits (quantization_config={INT8!r}), or as a GGUF file has them",
     "state_dict": "give weights as a checkpoint, or assign the variables of the loaded model",
     "tp_plan": "to shard a model over devices, set a keras.distribution before it is loaded",
     "device_mesh": "to shard a model over devices, set a keras.distribution before it is loaded",
@@ -47,7 +50,7 @@ def take_load_arguments(kwargs: dict[str, Any], location: Location) -> tuple[dic
     device = device_name(kwargs.pop("device_map", None))
     if device is not None:
         arguments["device"] = device
-    quantization = _quantization(kwargs.pop("quantization_config", None))
+    quantization = quantization_mode(kwargs.pop("quantization_config", None))
     for name, accepted in _ALWAYS.items():
         if name in kwargs and kwargs[name] in accepted:
             kwargs.pop(name)
@@ -92,13 +95,3 @@ def device_name(device_map: Any) -> str | None:
             "several, set a keras.distribution before it is loaded."
         )
     return f"{'gpu' if kind == 'cuda' else kind}:{index or 0}" if kind != "cpu" else "cpu"
-
-
-def _quantization(config: Any) -> str | None:
-    if config is None or config in _QUANTIZATIONS:
-        return config
-    raise TaskError(
-        f"quantization_config={type(config).__name__}(…): a model is quantised while it is loaded to one of "
-        f"{', '.join(map(repr, _QUANTIZATIONS))}, by name (quantization_config='int8'). Block-quantised files are "
-        "read as they are (gguf_file=…)."
-    )

@@ -50,7 +50,7 @@ class _AutoModelFor(NeverMade):
         """
         from intermodal.loading import load
 
-        registered = cls._own_class(pretrained_model_name_or_path, kwargs)
+        registered = cls.own_class(pretrained_model_name_or_path, kwargs)
         if registered is not None:
             return registered.from_pretrained(
                 pretrained_model_name_or_path, output_loading_info=output_loading_info, **kwargs
@@ -79,7 +79,7 @@ class _AutoModelFor(NeverMade):
 
         registered = cls._registered.get(type(config))
         if registered is not None:
-            return registered.from_config(config, dtype=dtype)
+            return registered.from_config(config, dtype=dtype, **({} if seed is None else {"seed": seed}))
         return random_model(config, cls.task, dtype_name(dtype), seed)
 
     @classmethod
@@ -92,9 +92,9 @@ class _AutoModelFor(NeverMade):
         cls._registered.add(config_class, model_class, exist_ok)
 
     @classmethod
-    def _own_class(cls, name: str | os.PathLike[str], arguments: dict[str, Any]) -> Any:
-        """The class that was registered for this checkpoint's config, or None."""
-        if not cls._registered:
+    def own_class(cls, name: str | os.PathLike[str], arguments: dict[str, Any]) -> Any:
+        """The class that a program registered for this checkpoint's config, or None; args are `from_pretrained`'s."""
+        if not cls._registered or os.fspath(name).endswith(".keras"):
             return None
         given = arguments.get("config")
         if given is not None and not isinstance(given, dict | str | os.PathLike):
@@ -102,6 +102,11 @@ class _AutoModelFor(NeverMade):
         from intermodal.auto.config import class_of, read_raw
 
         return cls._registered.get(class_of(read_raw(take_location(name, dict(arguments)))[1]))
+
+
+def auto_classes(task: str | None) -> list[type[_AutoModelFor]]:
+    """The auto classes of a task, of which there is one or none; of None all."""
+    return [auto for auto in _AutoModelFor.__subclasses__() if task in (None, auto.task)]
 
 
 def loading_info(model: TaskModel) -> dict[str, Any]:

@@ -37,14 +37,15 @@ class AutoTokenizer(NeverMade):
             kwargs: revision, subfolder, cache_dir, token, local_files_only, force_download and gguf_file; special
                 tokens by role (`pad_token="…"`), padding_side, truncation_side, model_max_length, model_input_names,
                 clean_up_tokenization_spaces, chat_template, add_bos_token, add_eos_token, add_prefix_space,
-                do_lower_case, strip_accents, tokenize_chinese_chars and legacy, in place of what the files say.
+                do_lower_case, strip_accents, tokenize_chinese_chars and legacy, in place of what the files say. The
+                files alone decide what kind of tokenizer it is: `config`, which can in transformers, is not asked.
 
         Raises:
             TokenizerError: there is none, its files are malformed, or a keyword is unknown or cannot be honoured.
         """
         from intermodal.processing.overrides import check_overrides
 
-        registered = _own_class(pretrained_model_name_or_path, kwargs)
+        registered = own_class(pretrained_model_name_or_path, kwargs)
         if registered is not None:
             return registered.from_pretrained(pretrained_model_name_or_path, **kwargs)
         location = take_location(pretrained_model_name_or_path, kwargs)
@@ -82,7 +83,8 @@ class AutoTokenizer(NeverMade):
         _REGISTERED.add(config_class, own, exist_ok)
 
 
-def _own_class(name: str | os.PathLike[str], arguments: dict[str, Any]) -> Any:
+def own_class(name: str | os.PathLike[str], arguments: dict[str, Any]) -> Any:
+    """The class that a program registered for this checkpoint's config, or None; args are `from_pretrained`'s."""
     if not _REGISTERED:
         return None
     from intermodal.auto.config import CONFIG, class_of, read_raw

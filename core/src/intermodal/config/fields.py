@@ -13,6 +13,7 @@ __all__ = [
     "Check",
     "checked",
     "choice",
+    "choices",
     "flag",
     "integer",
     "label_ids",
@@ -28,6 +29,7 @@ __all__ = [
 ]
 
 MOST_LABELS = 1 << 20
+MOST_CHOICES = 1 << 12
 MOST_TOKEN_ID = (1 << 31) - 1
 
 
@@ -128,9 +130,9 @@ def _label_ids(value: Any) -> dict[str, int]:
 BOOLEAN = Check("true or false", _boolean)
 
 
-def size(default: int | None, *, most: int, nullable: bool = False) -> Any:
-    """A field that counts something: a positive integer up to `most`, a limit far above any real model."""
-    return _field(default, integer(1, most), nullable)
+def size(default: int | None, *, most: int, least: int = 1, nullable: bool = False) -> Any:
+    """A field that counts something: an integer from `least` up to `most`, a limit far above any real model."""
+    return _field(default, integer(least, most), nullable)
 
 
 def sizes(default: tuple[int, ...], *, most: int) -> Any:
@@ -176,6 +178,20 @@ def choice(default: str | None, accepted: Mapping[str, str], *, nullable: bool =
         return accepted[value]
 
     return _field(default, Check("one of " + ", ".join(f'"{name}"' for name in accepted), read), nullable)
+
+
+def choices(default: tuple[str, ...] | None, accepted: Mapping[str, str], *, nullable: bool = False) -> Any:
+    """A field that lists values (a tuple in normal form), such as the kind of each layer; `accepted` as in `choice`."""
+
+    def read(value: Any) -> tuple[str, ...]:
+        if not isinstance(value, list | tuple) or len(value) > MOST_CHOICES:
+            raise ValueError(value)
+        if not all(isinstance(item, str) and item in accepted for item in value):
+            raise ValueError(value)
+        return tuple(accepted[item] for item in value)
+
+    expected = f"a list of up to {MOST_CHOICES} of " + " and ".join(f'"{name}"' for name in accepted)
+    return _field(default, Check(expected, read, _as_list), nullable)
 
 
 def token_id(default: int | None) -> Any:

@@ -78,9 +78,13 @@ class Pipeline:
         progress: bool = True,
         **options: Any,
     ) -> None:
-        if model.task != self.model_task:
+        of_model = getattr(model, "task", None)
+        if of_model != self.model_task:
+            what = (
+                f"this one is for {of_model!r}" if of_model else f"a {type(model).__name__} is no model of intermodal"
+            )
             raise TaskError(
-                f"The pipeline {self.task} needs a model for {self.model_task!r}, and this one is for {model.task!r}: "
+                f"The pipeline {self.task} needs a model for {self.model_task!r}, and {what}: "
                 f"intermodal.load(uri, {self.model_task!r}) loads it."
             )
         found = tokenizer if tokenizer is not None else model.tokenizer

@@ -64,12 +64,16 @@ def pipeline(
     if not isinstance(model, str | os.PathLike):
         if loading or model_kwargs:
             raise InputError(f"{', '.join([*loading, *(model_kwargs or {})])}: the model is loaded already.")
-        chosen = chosen or pipeline_of_checkpoint(model.task)
+        chosen = chosen or pipeline_of_checkpoint(getattr(model, "task", type(model).__name__))
         loaded = model
     else:
         if chosen is not None:
             check_names(chosen, options)
-        chosen, loaded = _load(chosen, model, {**(model_kwargs or {}), **loading}, options, progress)
+        keywords = {**(model_kwargs or {}), **loading}
+        tokenizer = tokenizer if tokenizer is not None else _registered_tokenizer(model, keywords)
+        registered = _load_registered(chosen, model, keywords)
+        chosen, loaded = registered or _load(chosen, model, keywords, options, progress)
+        check_names(chosen, options)
     if isinstance(tokenizer, str | os.PathLike):
         from intermodal.auto.tokenizer import AutoTokenizer
 
@@ -92,6 +96,29 @@ def check_names(chosen: type[Pipeline], options: dict[str, Any]) -> None:
         )
 
 
+def _load_registered(
+    chosen: type[Pipeline] | None, name: str | os.PathLike[str], keywords: dict[str, Any]
+) -> tuple[type[Pipeline], Any] | None:
+    """The pipeline's class and a model, by a class that the program registered with an auto class; or None."""
+    from intermodal.auto.models import auto_classes
+
+    for auto in auto_classes(chosen.model_task if chosen else None):
+        own = auto.own_class(name, keywords)
+        if own is not None:
+            return chosen or pipeline_of_checkpoint(auto.task), own.from_pretrained(name, **keywords)
+    return None
+
+
+def _registered_tokenizer(name: str | os.PathLike[str], keywords: dict[str, Any]) -> Any:
+    """The tokenizer of a checkpoint by a class that the program registered, or None."""
+    from intermodal.auto.location import ACCESS
+    from intermodal.auto.tokenizer import own_class
+
+    own = own_class(name, keywords)
+    access = {key: value for key, value in keywords.items() if key in ACCESS}
+    return None if own is None else own.from_pretrained(name, **access)
+
+
 def _load(
     chosen: type[Pipeline] | None,
     name: str | os.PathLike[str],
@@ -111,10 +138,10 @@ def _load(
     keywords["device"] = _device(keywords.get("device"))
     location = take_location(name, keywords)
     arguments, quantization = take_load_arguments(keywords, location)
-    choose(arguments.pop("backend", None))
     if location.uri.endswith(".keras"):
-        model = load(location.uri, chosen.model_task if chosen else None)
+        model = load(location.uri, **arguments)
         return chosen or pipeline_of_checkpoint(model.task), model
+    choose(arguments.pop("backend", None))
     dtype, device = arguments.pop("dtype"), arguments.pop("device")
     for key in asdict(location.access):
         arguments.pop(key, None)

@@ -83,11 +83,11 @@ def pad_rows(rows: dict[str, list[Any]], length: int, pad_id: int, side: str) ->
             rows[name][index] = padding + list(row) if side == "left" else list(row) + padding
 
 
-def as_tensors(rows: Mapping[str, list[Any]], kind: str) -> dict[str, Any]:
+def as_tensors(rows: Mapping[str, Any], kind: str) -> dict[str, Any]:
     """Rows as tensors of shape (batch, length); offsets (batch, length, 2).
 
     Args:
-        rows: by name.
+        rows: lists of integers by name; arrays, as of pixels, keep their dtype.
         kind: `"np"`, `"jax"` or `"tf"` for int32, `"pt"` for int64, which torch wants of labels.
 
     Raises:
@@ -100,7 +100,8 @@ def as_tensors(rows: Mapping[str, list[Any]], kind: str) -> dict[str, Any]:
         raise TokenizerError("Texts of different lengths make no tensor: pass padding=True.")
     import numpy as np
 
-    arrays = {name: np.array(values, dtype=np.int64 if kind == "pt" else np.int32) for name, values in rows.items()}
+    integers = np.int64 if kind == "pt" else np.int32
+    arrays = {name: v if isinstance(v, np.ndarray) else np.array(v, dtype=integers) for name, v in rows.items()}
     if kind == "np":
         return arrays
     try:

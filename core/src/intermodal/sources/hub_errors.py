@@ -65,7 +65,8 @@ def _message(error: Exception, uri: str, repo_id: str, revision: str | None, end
         case errors.RepositoryNotFoundError():
             return (
                 f"{uri}: {repo_id} does not exist, or is private and the token that was sent (if any) has no access to "
-                f"it. Check the name at {page}. If it is private: {_LOGIN}"
+                f"it. Check the name at {page}{'' if '/' in repo_id else ' (most have two parts, org/name)'}. If it is "
+                f"private: {_LOGIN}"
             )
         case errors.RevisionNotFoundError():
             return f"{uri}: {repo_id} has no revision {revision or 'main'!r}. Its branches and tags: {page}/tree/main"

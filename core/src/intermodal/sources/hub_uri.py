@@ -1,4 +1,8 @@
-"""What `hf://org/name[@revision][/folder][/file]` names, by the grammar that huggingface_hub uses."""
+"""What `hf://org/name[@revision][/folder][/file]` names, by the grammar that huggingface_hub uses.
+
+Repositories of the Hub's first years had one word for a name (`bert-base-uncased`). The Hub leads from it to the place
+that they have moved to, so a word alone, which no path can follow, is a name too.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +25,7 @@ class HubLocation:
     """A place on the Hub.
 
     Attributes:
-        repo_id: `org/name`.
+        repo_id: `org/name`, or a name of one word.
         revision: branch, tag or commit, or None for the default branch.
         path: a folder or file in the repository, or "".
     """
@@ -42,21 +46,21 @@ class HubLocation:
             segments = segments[1:]
         if segments[0] in _OTHER_KINDS:
             raise SourceError(f"{uri} names one of the Hub's {segments[0]}; only models can be loaded: hf://org/name")
-        if len(segments) < 2:
-            raise SourceError(
-                f"{uri} names no repository. Write hf://org/name[@revision][/folder][/file], with the organisation, "
-                "as the model's page shows it."
-            )
-        name, at, revision = segments[1].partition("@")
-        rest = "/".join(segments[2:])
+        owner = segments[:-1][:1]  # none where there is one segment alone
+        name, at, revision = segments[len(owner)].partition("@")
+        rest = "/".join(segments[len(owner) + 1 :])
         if at:
             tail = f"{revision}/{rest}" if rest else revision
             special = _SPECIAL.fullmatch(tail)
             revision, rest = (special[1], special[2] or "") if special else (unquote(revision), rest)
             check_revision(revision, uri)
-        if not (_NAME.fullmatch(segments[0]) and _NAME.fullmatch(name)) or "--" in name or ".." in name:
-            raise SourceError(f"{uri}: {segments[0]}/{name} is no name that a repository on the Hub can have.")
-        return cls(f"{segments[0]}/{name}", revision if at else None, check_file_name(rest, uri) if rest else "")
+        repo_id = "/".join([*owner, name])
+        if not all(_NAME.fullmatch(part) for part in (*owner, name)) or "--" in name or ".." in name:
+            raise SourceError(
+                f"{uri}: {repo_id!r} is no name that a repository on the Hub can have. Write "
+                "hf://org/name[@revision][/folder][/file], as the model's page shows it."
+            )
+        return cls(repo_id, revision if at else None, check_file_name(rest, uri) if rest else "")
 
 
 def check_revision(revision: str, uri: str) -> str:

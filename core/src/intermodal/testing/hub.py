@@ -81,6 +81,7 @@ class LoopbackHub:
         endpoint: its address, for HF_ENDPOINT.
         home: the empty folder that `environment` makes the client's home.
         repositories: what it holds, by `org/name`.
+        moved: old name → `org/name`, where the hub leads whoever asks for the old one.
         tokens: the tokens it knows, and whose they are.
         requests: every request so far.
     """
@@ -88,6 +89,7 @@ class LoopbackHub:
     def __init__(self, cdn: bool = False) -> None:
         self.cdn = cdn
         self.repositories: dict[str, HubRepo] = {}
+        self.moved: dict[str, str] = {}
         self.tokens = {TOKEN: "tester"}
         self.requests: list[LoggedRequest] = []
         self._faults: list[Fault] = []

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from intermodal.testing.hub_store import Blob, HubRepo, is_large
 
@@ -58,6 +58,9 @@ def answer(hub: LoopbackHub, call: Call) -> Answer:
     """
     if call.token is not None and call.token not in hub.tokens:
         raise HubError(401, message="Invalid credentials in Authorization header")
+    moved = _moved(hub, call)
+    if moved is not None:
+        return moved
     match call.segments:
         case ["api", "whoami-v2"]:
             return _json(_whoami(_user(hub, call)))
@@ -65,6 +68,8 @@ def answer(hub: LoopbackHub, call: Call) -> Answer:
             return _json({"errors": [], "warnings": []})
         case ["api", "repos", "create"]:
             return _create(hub, _user(hub, call), json.loads(call.body))
+        case ["api", "models", name]:  # an old name that leads nowhere
+            return _api(hub, _visible(hub, call, name), [], call)
         case ["api", "models", org, name, *rest]:
             return _api(hub, _visible(hub, call, f"{org}/{name}"), rest, call)
         case ["cdn", org, name, commit, *path]:
@@ -100,6 +105,18 @@ def _api(hub: LoopbackHub, repo: HubRepo, rest: list[str], call: Call) -> Answer
             return _json({"commitOid": commit, "commitUrl": f"{hub.endpoint}/{repo.repo_id}/commit/{commit}"})
         case _:
             raise HubError(404, message="no such route")
+
+
+def _moved(hub: LoopbackHub, call: Call) -> Answer | None:
+    """Where a repository is now that is asked for by its old name."""
+    front = ["api", "models"] if call.segments[:2] == ["api", "models"] else []
+    rest = call.segments[len(front) :]
+    for old, new in hub.moved.items():
+        parts = old.split("/")
+        if rest[: len(parts)] == parts:
+            path = "/".join(quote(part, safe="") for part in (*front, *new.split("/"), *rest[len(parts) :]))
+            return Answer(307, {"Location": f"/{path}" + (f"?{urlencode(call.query)}" if call.query else "")})
+    return None
 
 
 # --- who may see what ------------------------------------------------------------------------------------------------

@@ -1,0 +1,1 @@
+"""The Qwen2 family for intermodal: Qwen2 and Qwen2.5 (text)."""

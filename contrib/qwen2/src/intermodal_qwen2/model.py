@@ -1,0 +1,55 @@
+"""Qwen2's forward pass: pre-norm blocks of rotary attention, some with a window, and a gated feed-forward.
+
+Source: arXiv:2407.10671, and transformers' modeling_qwen2.py.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from intermodal.api import Backbone, Step, Tree, inverse_frequencies, kernels
+
+from intermodal_qwen2.config import Qwen2Config
+
+Tensor = Any
+
+
+class Qwen2Backbone(Backbone):
+    """Hidden states of Qwen2 and Qwen2.5."""
+
+    config: Qwen2Config
+
+    def forward(self, w: Tree, step: Step) -> dict[str, Tensor]:
+        """See `Backbone.forward`. Returns `last_hidden_state` (B, T, hidden), after the last norm."""
+        config = self.config
+        frequencies, factor = inverse_frequencies(config.rope, config.head_dim)
+        rope = kernels.rotary_table(step.positions, frequencies, factor, self.compute_dtype)
+        masks = {window: step.mask(window=window) for window in dict.fromkeys(config.windows)}
+        x = kernels.embedding(step.token_ids, w["embed_tokens"], self.compute_dtype)
+        for number, block in enumerate(w["layers"]):
+            x = x + attention(
+                block,
+                kernels.rms_norm(x, block["input_layernorm"], config.rms_norm_eps),
+                step,
+                number,
+                rope,
+                masks[config.windows[number]],
+                config,
+            )
+            x = x + feed_forward(block, kernels.rms_norm(x, block["post_attention_layernorm"], config.rms_norm_eps))
+        return {"last_hidden_state": kernels.rms_norm(x, w["norm"], config.rms_norm_eps)}
+
+
+def attention(w: Tree, x: Tensor, step: Step, number: int, rope: Any, mask: Any, config: Qwen2Config) -> Tensor:
+    """Grouped-query attention with rotary positions. x (B, T, hidden), and so the result."""
+    projected = kernels.linears(x, *(w[f"self_attn.{name}_proj"] for name in "qkv"))
+    q, k, v = (kernels.split_heads(y, config.head_dim) for y in projected)
+    q, k = kernels.rotate(q, rope), kernels.rotate(k, rope)
+    y = step.attend(number, q, k, v, mask=mask, scale=config.head_dim**-0.5)
+    return kernels.linear(kernels.merge_heads(y), w["self_attn.o_proj"])
+
+
+def feed_forward(w: Tree, x: Tensor) -> Tensor:
+    """SwiGLU (arXiv:2002.05202). x (B, T, hidden), and so the result."""
+    gate, up = kernels.linears(x, w["mlp.gate_proj"], w["mlp.up_proj"])
+    return kernels.linear(kernels.gated("silu", gate, up), w["mlp.down_proj"])
