@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from intermodal.layers.step import Step
     from intermodal.presets import CausalLMPreset, Preset
     from intermodal.processing.encoded import Encoded
-    from intermodal.processing.encoding import as_tensors
+    from intermodal.processing.encoding import array_as, as_tensors
     from intermodal.processing.image_processor import IMAGE_CHECKS, ImageProcessor
     from intermodal.processing.images import read_image
     from intermodal.processing.processor import Processor
@@ -95,7 +95,7 @@ _HOMES = {
     "intermodal.kernels.ops": ("ops",),
     "intermodal.presets": ("CausalLMPreset", "Preset"),
     "intermodal.processing.encoded": ("Encoded",),
-    "intermodal.processing.encoding": ("as_tensors",),
+    "intermodal.processing.encoding": ("array_as", "as_tensors"),
     "intermodal.processing.images": ("read_image",),
     "intermodal.processing.image_processor": ("IMAGE_CHECKS", "ImageProcessor"),
     "intermodal.processing.processor": ("Processor",),
@@ -185,6 +185,7 @@ __all__ = [
     "Weight",
     "WeightFile",
     "WeightMap",
+    "array_as",
     "as_tensors",
     "check_word_boxes",
     "compiled",

@@ -11,6 +11,7 @@ from intermodal.api import (
     Encoded,
     ImageProcessor,
     InputError,
+    array_as,
     as_tensors,
     check_word_boxes,
     fields,
@@ -166,7 +167,7 @@ class LayoutLMv2Processor:
             rows["labels"] = self._labels(encoded.encodings, [labels[page] for page in pages])
         image = seen["pixel_values"][list(pages)]
         if return_tensors is not None:
-            rows = as_tensors({**rows, "image": image}, return_tensors)
+            rows = {**as_tensors(rows, return_tensors), "image": array_as(image, return_tensors)}
         else:
             if single and not return_overflowing_tokens:
                 rows = {name: values[0] for name, values in rows.items()}

@@ -26,7 +26,7 @@ def add_texts(parser: argparse.ArgumentParser) -> None:
 def add_common(parser: argparse.ArgumentParser) -> None:
     """What does not depend on the task."""
     parser.add_argument("--batch-size", type=int, default=8, metavar="N", help="how many are computed at a time")
-    parser.add_argument("--json", action="store_true", help="print a JSON list, one result for each text")
+    parser.add_argument("--json", action="store_true", help="print a JSON list, one result for each input")
     arguments.add_compute(parser)
     arguments.add_source(parser)
 

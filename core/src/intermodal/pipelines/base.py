@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from itertools import islice
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import numpy as np
 
@@ -24,11 +24,12 @@ class Row:
     """One row of a batch: what the model is called with, and what `finish` has to know of it.
 
     Attributes:
-        inputs: `input_ids` and what belongs to them, unpadded lists of the same length.
+        inputs: `input_ids` and what belongs to them, unpadded lists of the same length; or what else the pipeline's
+            `batch` makes arrays of.
         about: whatever the pipeline notes.
     """
 
-    inputs: Mapping[str, Sequence[int]]
+    inputs: Mapping[str, Any]
     about: Any = None
 
     @property
@@ -52,7 +53,7 @@ class Encoding:
 
 
 class Pipeline:
-    """A model and its tokenizer, called with texts.
+    """A model and its tokenizer or processor, called with texts, images or sound.
 
     Called with one input it returns one result, with a list a list, and with a generator or another iterable an
     iterator, which takes its inputs when results are asked for. What a result is depends on the task.
@@ -60,6 +61,7 @@ class Pipeline:
     Attributes:
         task: its name. `model_task`: the task that a checkpoint is loaded for.
         options_class: dataclass of the keywords of a call.
+        reads_text: whether it needs a tokenizer; else it needs a processor.
         model, tokenizer: what it runs.
         batch_size: rows that are computed at a time, where a call does not say.
         options: keywords that hold for every call that does not give its own.
@@ -68,12 +70,14 @@ class Pipeline:
     task: ClassVar[str]
     model_task: ClassVar[str]
     options_class: ClassVar[type]
+    reads_text: ClassVar[bool] = True
 
     def __init__(
         self,
         model: TaskModel,
         tokenizer: Tokenizer | None = None,
         *,
+        processor: Any = None,
         batch_size: int = 1,
         progress: bool = True,
         **options: Any,
@@ -88,16 +92,34 @@ class Pipeline:
                 f"intermodal.load(uri, {self.model_task!r}) loads it."
             )
         found = tokenizer if tokenizer is not None else model.tokenizer
-        if found is None:
+        if found is None and self.reads_text:
             raise TokenizerError(
                 f"The pipeline {self.task} reads text, and the checkpoint holds no tokenizer: pass "
                 "tokenizer=intermodal.AutoTokenizer.from_pretrained(…)."
             )
-        self.model, self.tokenizer = model, found
+        self.model, self.tokenizer = model, cast("Tokenizer", found)
+        self._processor = processor
+        if not self.reads_text:
+            _ = self.processor  # which says now, and not at the first call, if there is none
         self.batch_size, self.progress = _checked_size(batch_size), progress
         self.options: dict[str, Any] = {}
         self.read_options(options)
         self.options = options
+
+    @property
+    def processor(self) -> Any:
+        """What makes arrays of images or sound: the one that was given, else the model's.
+
+        Raises:
+            InputError: the checkpoint holds none.
+        """
+        found = self._processor if self._processor is not None else self.model.processor
+        if found is None:
+            raise InputError(
+                "The checkpoint has no preprocessor_config.json, so nothing but text can be read: add the file, or set "
+                "model.processor."
+            )
+        return found
 
     # --- what each pipeline says -------------------------------------------------------------------------------------
 
@@ -113,15 +135,20 @@ class Pipeline:
         """The result of one input, from its rows and what was computed of each."""
         raise NotImplementedError(f"{type(self).__name__} does not say what it returns")
 
-    def compute(self, rows: Sequence[Row], options: Any) -> Sequence[Any]:
-        """What the model makes of each row: its outputs by name, padded positions included."""
+    def batch(self, rows: Sequence[Row]) -> dict[str, np.ndarray]:
+        """The model's inputs for some rows; there may be more after them, whose outputs are not looked at."""
         from intermodal.tasks.batches import padded
-        from intermodal.tasks.inputs import check_indices
 
         pad = self.model.config.pad_token_id
         pad = self.tokenizer.pad_token_id if pad is None else pad
         inputs = {name: [row.inputs[name] for row in rows] for name in rows[0].inputs}
-        arrays = padded(inputs, self.model.config.context_length, {"input_ids": pad or 0})
+        return padded(inputs, self.model.config.context_length, {"input_ids": pad or 0})
+
+    def compute(self, rows: Sequence[Row], options: Any) -> Sequence[Any]:
+        """What the model makes of each row: its outputs by name, padded positions included."""
+        from intermodal.tasks.inputs import check_indices
+
+        arrays = self.batch(rows)
         check_indices(arrays, self.model.backbone.tables())
         outputs = self.model.predict_on_batch(arrays)
         if not isinstance(outputs, Mapping):

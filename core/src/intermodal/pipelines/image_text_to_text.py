@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from intermodal.errors import InputError
 from intermodal.pipelines.base import Pipeline, Row
 from intermodal.pipelines.generating import GENERATION, answered, continuations, continues, is_chat, split_generation
-
-if TYPE_CHECKING:
-    from intermodal.processing.processor import Processor
 
 _PROCESSING = ("add_special_tokens", "images_kwargs")
 
@@ -117,20 +114,6 @@ class ImageTextToTextPipeline(Pipeline):
     def option_names(cls) -> set[str]:
         """See `Pipeline.option_names`."""
         return {item.name for item in fields(Options)} - {"generation"} | GENERATION
-
-    @property
-    def processor(self) -> Processor:
-        """What makes ids and pixels.
-
-        Raises:
-            InputError: the checkpoint holds none.
-        """
-        if self.model.processor is None:
-            raise InputError(
-                "The checkpoint has no preprocessor_config.json, so images cannot be read: add the file, or set "
-                "model.processor."
-            )
-        return self.model.processor
 
     def prepare(self, item: Any, options: Options) -> Iterable[Row]:
         """One row for each text."""

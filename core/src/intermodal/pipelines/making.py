@@ -28,12 +28,15 @@ def pipeline(
     model: str | os.PathLike[str] | TaskModel | None = None,
     *,
     tokenizer: Tokenizer | str | os.PathLike[str] | None = None,
+    image_processor: Any = None,
+    feature_extractor: Any = None,
+    processor: Any = None,
     batch_size: int = 1,
     progress: bool = True,
     model_kwargs: dict[str, Any] | None = None,
     **options: Any,
 ) -> Pipeline:
-    """Load a checkpoint for a task, to be called with texts; arguments and results are transformers'.
+    """Load a checkpoint for a task, to be called with texts or images; arguments and results are transformers'.
 
     Example:
         classify = intermodal.pipeline("text-classification", "hf://org/name")
@@ -41,10 +44,11 @@ def pipeline(
 
     Args:
         task: `"text-classification"` (or `"sentiment-analysis"`), `"token-classification"` (`"ner"`), `"fill-mask"`,
-            `"feature-extraction"`, `"text-generation"`, `"zero-shot-classification"`, `"question-answering"` or
-            `"image-text-to-text"`. None: what the checkpoint was saved as.
+            `"feature-extraction"`, `"text-generation"`, `"zero-shot-classification"`, `"question-answering"`,
+            `"image-classification"` or `"image-text-to-text"`. None: what the checkpoint was saved as.
         model: `org/name` on the Hub, a folder, a file or any URI of `intermodal.load`; or a model it gave.
-        tokenizer: in place of the checkpoint's own, or where to find one.
+        tokenizer: in place of the checkpoint's own, or where to find one. The same holds for `image_processor`,
+            `feature_extractor` and `processor`, of which there is at most one.
         batch_size: rows that are computed at a time, where a call does not say.
         progress: show progress bars in a terminal.
         model_kwargs: more keywords of `AutoModelFor….from_pretrained`; those that it does not know replace the keys of
@@ -78,7 +82,27 @@ def pipeline(
         from intermodal.auto.tokenizer import AutoTokenizer
 
         tokenizer = AutoTokenizer.from_pretrained(tokenizer)
-    return chosen(loaded, tokenizer, batch_size=batch_size, progress=progress, **options)
+    made = _processor(image_processor=image_processor, feature_extractor=feature_extractor, processor=processor)
+    return chosen(loaded, tokenizer, processor=made, batch_size=batch_size, progress=progress, **options)
+
+
+def _processor(**given: Any) -> Any:
+    """The one of these that was given, read where it is a name; None where there is none.
+
+    Raises:
+        InputError: there are several.
+    """
+    named = {name: value for name, value in given.items() if value is not None}
+    if len(named) > 1:
+        raise InputError(f"{', '.join(named)}: a pipeline takes one of them, what makes arrays of its inputs.")
+    for name, value in named.items():
+        if isinstance(value, str | os.PathLike):
+            from intermodal.auto import processors
+
+            auto = {"image_processor": "AutoImageProcessor", "feature_extractor": "AutoFeatureExtractor"}
+            return getattr(processors, auto.get(name, "AutoProcessor")).from_pretrained(value)
+        return value
+    return None
 
 
 def check_names(chosen: type[Pipeline], options: dict[str, Any]) -> None:

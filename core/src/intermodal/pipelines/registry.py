@@ -20,6 +20,7 @@ PIPELINES = {
     "token-classification": "intermodal.pipelines.token_classification:TokenClassificationPipeline",
     "zero-shot-classification": "intermodal.pipelines.zero_shot_classification:ZeroShotClassificationPipeline",
     "question-answering": "intermodal.pipelines.question_answering:QuestionAnsweringPipeline",
+    "image-classification": "intermodal.pipelines.image_classification:ImageClassificationPipeline",
     "image-text-to-text": "intermodal.pipelines.image_text_to_text:ImageTextToTextPipeline",
 }
 """Name of the task → its pipeline class."""
@@ -32,7 +33,6 @@ OF_CHECKPOINT = {"pretraining": "fill-mask", SENTENCE_TASK: "feature-extraction"
 
 _NO_CLASS = "core has no model for it; one that a family brings is called by itself: intermodal.load(uri, {task!r})"
 REFUSED = {
-    "image-classification": _NO_CLASS,
     "audio-classification": _NO_CLASS,
     "automatic-speech-recognition": _NO_CLASS,
     "document-question-answering": _NO_CLASS,

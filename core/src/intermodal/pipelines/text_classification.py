@@ -6,12 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import numpy as np
-
 from intermodal.errors import InputError
-from intermodal.pipelines.base import Encoding, Pipeline, Row, label_names, softmax
-
-_FUNCTIONS = ("sigmoid", "softmax", "none")
+from intermodal.pipelines.base import Encoding, Pipeline, Row
+from intermodal.pipelines.scores import check_function, scored_labels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,8 +25,7 @@ class Options(Encoding):
     function_to_apply: str | None = None
 
     def __post_init__(self) -> None:
-        if self.function_to_apply is not None and str(self.function_to_apply).lower() not in _FUNCTIONS:
-            raise InputError(f"function_to_apply={self.function_to_apply!r}: expected one of {', '.join(_FUNCTIONS)}.")
+        check_function(self.function_to_apply)
         if not (self.top_k in (None, "likeliest") or (type(self.top_k) is int and self.top_k > 0)):
             raise InputError(f"top_k={self.top_k!r}: expected a positive integer, or None for all labels.")
 
@@ -61,20 +57,5 @@ class TextClassificationPipeline(Pipeline):
     def finish(self, parts: Sequence[tuple[Row, Any]], options: Options) -> Any:
         """Scores with their labels."""
         ((_, outputs),) = parts
-        scores = self._scores(outputs["logits"], options.function_to_apply).tolist()
-        labelled = [
-            {"label": name, "score": score} for name, score in zip(label_names(self.model.config), scores, strict=True)
-        ]
-        labelled.sort(key=lambda each: each["score"], reverse=True)
+        labelled = scored_labels(outputs["logits"], options.function_to_apply, self.model.config)
         return labelled[0] if options.top_k == "likeliest" else labelled[: options.top_k]
-
-    def _scores(self, logits: np.ndarray, function: str | None) -> np.ndarray:
-        kind = self.model.config.problem_type
-        if function is None and kind == "regression":
-            function = "none"
-        elif function is None:
-            function = "sigmoid" if kind == "multi_label_classification" or len(logits) == 1 else "softmax"
-        function = function.lower()
-        if function == "sigmoid":
-            return 1 / (1 + np.exp(-logits))
-        return softmax(logits) if function == "softmax" else logits

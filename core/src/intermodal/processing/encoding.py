@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from intermodal.errors import TokenizerError
 from intermodal.processing.texts import checked_length
+
+if TYPE_CHECKING:
+    import numpy as np
 
 _LIBRARIES = {"np": "numpy", "pt": "torch", "jax": "jax.numpy", "tf": "tensorflow"}
 
@@ -83,11 +86,11 @@ def pad_rows(rows: dict[str, list[Any]], length: int, pad_id: int, side: str) ->
             rows[name][index] = padding + list(row) if side == "left" else list(row) + padding
 
 
-def as_tensors(rows: Mapping[str, Any], kind: str) -> dict[str, Any]:
+def as_tensors(rows: Mapping[str, list[Any]], kind: str) -> dict[str, Any]:
     """Rows as tensors of shape (batch, length); offsets (batch, length, 2).
 
     Args:
-        rows: lists of integers by name; arrays, as of pixels, keep their dtype.
+        rows: by name.
         kind: `"np"`, `"jax"` or `"tf"` for int32, `"pt"` for int64, which torch wants of labels.
 
     Raises:
@@ -100,13 +103,27 @@ def as_tensors(rows: Mapping[str, Any], kind: str) -> dict[str, Any]:
         raise TokenizerError("Texts of different lengths make no tensor: pass padding=True.")
     import numpy as np
 
-    integers = np.int64 if kind == "pt" else np.int32
-    arrays = {name: v if isinstance(v, np.ndarray) else np.array(v, dtype=integers) for name, v in rows.items()}
+    arrays = {name: np.array(values, dtype=np.int64 if kind == "pt" else np.int32) for name, values in rows.items()}
+    return {name: array_as(array, kind) for name, array in arrays.items()}
+
+
+def array_as(array: np.ndarray, kind: str) -> Any:
+    """An array of numpy as a tensor of the same dtype.
+
+    Args:
+        array: of any shape.
+        kind: `"np"`, `"jax"`, `"tf"` or `"pt"`.
+
+    Raises:
+        TokenizerError: there is no such kind, or its library is not installed.
+    """
+    if kind not in _LIBRARIES:
+        raise TokenizerError(f"return_tensors={kind!r}: expected {', '.join(map(repr, _LIBRARIES))}.")
     if kind == "np":
-        return arrays
+        return array
     try:
         library = importlib.import_module(_LIBRARIES[kind])
     except ImportError as error:
         raise TokenizerError(f"return_tensors={kind!r} needs {_LIBRARIES[kind]}, which is not installed.") from error
     make = {"pt": "from_numpy", "jax": "asarray", "tf": "constant"}[kind]
-    return {name: getattr(library, make)(array) for name, array in arrays.items()}
+    return getattr(library, make)(array)

@@ -11,6 +11,7 @@ from intermodal.config import fields as declare
 from intermodal.config.accounting import ABSENT, Account, Rule, one_of, refusal
 from intermodal.config.fields import Check
 from intermodal.errors import InputError
+from intermodal.processing.encoding import array_as
 from intermodal.processing.images import pillow, read_image
 
 if TYPE_CHECKING:
@@ -22,10 +23,14 @@ MOST_SIDE = 1 << 14
 
 
 def _size(value: Any) -> tuple[int, int]:
-    if not isinstance(value, Mapping) or set(value) != {"height", "width"}:
-        raise ValueError(value)
+    """Height and width of an object of both, a list of both, or one number for the two (as transformers 4 wrote it)."""
     side = declare.integer(1, MOST_SIDE).read
-    return side(value["height"]), side(value["width"])
+    if isinstance(value, Mapping):
+        if set(value) != {"height", "width"}:
+            raise ValueError(value)
+        value = value["height"], value["width"]
+    height, width = value if isinstance(value, list | tuple) else (value, value)
+    return side(height), side(width)
 
 
 def _channels(value: Any) -> tuple[float, ...]:
@@ -46,7 +51,11 @@ def _deviations(value: Any) -> tuple[float, ...]:
 IMAGE_CHECKS = {
     "do_convert_rgb": declare.BOOLEAN,
     "do_resize": declare.BOOLEAN,
-    "size": Check('{"height": …, "width": …} in pixels', _size, lambda size: {"height": size[0], "width": size[1]}),
+    "size": Check(
+        '{"height": …, "width": …} in pixels, [height, width], or one number for both',
+        _size,
+        lambda size: {"height": size[0], "width": size[1]},
+    ),
     "resample": Check(
         "a filter of Pillow: 0 nearest, 1 Lanczos, 2 bilinear, 3 bicubic, 4 box or 5 Hamming",
         declare.integer(0, 5).read,
@@ -60,6 +69,7 @@ IMAGE_CHECKS = {
 """What the keys of preprocessor_config.json may hold."""
 
 _UNSET = one_of(None, False)
+SQUARE = "default_to_square"
 RULES = {
     "do_center_crop": Rule(_UNSET, "images are then cropped", "Cropping is not supported by this image processor"),
     "do_pad": Rule(_UNSET, "images are then padded", "Padding is not supported by this image processor"),
@@ -71,7 +81,6 @@ INERT = {
     "image_seq_length": "config.json says how many tokens an image is",
     "crop_size": "nothing is cropped",
     "pad_size": "nothing is padded",
-    "default_to_square": "the size has a height and a width",
     "device": "pixels are computed on the host",
     "disable_grouping": "it chooses how the same pixels are computed",
     "return_tensors": "pixels are numpy arrays",
@@ -128,6 +137,9 @@ class ImageProcessor:
             for name, check in cls.checks.items()
             if (value := account.take(name)) is not None
         }
+        square = account.take(SQUARE)
+        if square is False and type(raw.get("size")) is int:
+            account.refuse(SQUARE, square, "size is then the shorter edge alone; expected a height and a width")
         account.sort_rest(INERT, RULES, strict=False)
         if account.foreign:
             warnings.warn(f"{file}: keys that are not known, and not used: {', '.join(account.foreign)}", stacklevel=2)
@@ -147,21 +159,41 @@ class ImageProcessor:
         return {name: check.write(getattr(self, name)) for name, check in self.checks.items()}
 
     def changed(self, settings: Mapping[str, Any]) -> Self:
-        """The same image processor with other settings. Raises as `from_hf`."""
+        """The same image processor with other settings.
+
+        Raises:
+            InputError: there is no such setting.
+            ConfigError: as `from_hf`.
+        """
+        unknown = [name for name in settings if name not in self.checks and name not in RULES]
+        if unknown:
+            raise InputError(
+                f"{', '.join(unknown)}: no setting of {self.type_name}, which has {', '.join(self.checks)}."
+            )
         return type(self).from_hf({**self._written(), **settings}, file="images_kwargs") if settings else self
 
-    def __call__(self, images: Any) -> dict[str, np.ndarray]:
+    def __call__(self, images: Any, *, return_tensors: str | None = None, **settings: Any) -> dict[str, Any]:
         """Pixels of an image or a list of images; an image is what `images.read_image` takes.
+
+        Args:
+            images: one, or a list of them.
+            return_tensors: `"pt"`, `"jax"` or `"tf"` instead of numpy arrays.
+            settings: that hold for this call, keys as in preprocessor_config.json.
 
         Returns:
             `pixel_values` (views, 3, height, width) float32, and where the family `tells_crops` `num_crops` (images,)
             int32: how many views follow the first of each image.
 
         Raises:
-            InputError: an image cannot be read; or images stay of different sizes, because `do_resize` is false.
+            InputError: an image cannot be read; or images stay of different sizes, because `do_resize` is false; or
+                there is no such setting.
+            ConfigError: a setting is malformed.
+            TokenizerError: there are no such tensors, or their library is not installed.
         """
         import numpy as np
 
+        if settings:
+            return self.changed(settings)(images, return_tensors=return_tensors)
         listed = list(images) if isinstance(images, list | tuple) else [images]
         views = [[self.pixels(view) for view in self.views(self._read(image))] for image in listed]
         flat = [view for of_image in views for view in of_image]
@@ -171,7 +203,7 @@ class ImageProcessor:
         found = {"pixel_values": np.stack(flat) if flat else empty}
         if self.tells_crops:
             found["num_crops"] = np.asarray([len(of_image) - 1 for of_image in views], np.int32)
-        return found
+        return {name: array_as(array, return_tensors or "np") for name, array in found.items()}
 
     def views(self, image: np.ndarray) -> list[np.ndarray]:
         """The image (H, W, 3) uint8, and crops of it where the family looks closer."""

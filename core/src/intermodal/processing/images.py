@@ -82,6 +82,21 @@ def read_image(source: Any) -> np.ndarray:
     raise InputError(f"An image is {EXPECTED}; got {type(source).__name__}.")
 
 
+def upright_rgb(source: Any) -> Any:
+    """A PIL image as a pipeline takes it: turned upright, and without its transparency, as an image file is read.
+
+    Anything else is returned as it is.
+
+    Raises:
+        InputError: it is too large, or has more than 8 bits a channel.
+    """
+    if not hasattr(source, "getbands"):
+        return source
+    check_size(source.width, source.height, "The image")
+    _check_depth(source, "The image")
+    return pillow().ImageOps.exif_transpose(source).convert("RGB")
+
+
 def image_of_part(part: Mapping[str, Any]) -> Any:
     """The image of a chat message's part, under whichever of transformers' keys.
 

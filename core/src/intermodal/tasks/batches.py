@@ -26,13 +26,23 @@ def padded(
     """
     longest = max(map(len, rows["input_ids"]))
     length = min(bucket(longest), max(longest, context_length)) if COMPILED else longest
-    number = len(rows["input_ids"])
-    number = 1 << (number - 1).bit_length() if COMPILED else number
+    number = batch_of(len(rows["input_ids"]))
     arrays = {name: np.full((number, length), (fill or {}).get(name, 0), np.int32) for name in rows}
     for name, values in rows.items():
         for index, row in enumerate(values):
             arrays[name][index, : len(row)] = row
     return arrays
+
+
+def stacked(rows: Sequence[np.ndarray]) -> np.ndarray:
+    """Arrays of one shape as a batch, which goes up to a power of two by rows of zeros where shapes are compiled."""
+    missing = batch_of(len(rows)) - len(rows)
+    return np.stack([*rows, *[np.zeros_like(rows[0])] * missing])
+
+
+def batch_of(number: int) -> int:
+    """How many rows are computed for so many: a power of two where shapes are compiled."""
+    return 1 << (number - 1).bit_length() if COMPILED else number
 
 
 def bucket(length: int) -> int:

@@ -92,6 +92,11 @@ class FamilyTests(
         return {"input_ids": ids.astype("int32")}
 
     @classmethod
+    def inputs_for(cls, task: str, fields: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        """Inputs of a model with these config fields. Override it where they decide on shapes, as `image_size` does."""
+        return cls.inputs(task)
+
+    @classmethod
     def padded(cls, inputs: Mapping[str, np.ndarray], side: str) -> dict[str, np.ndarray] | None:
         """These inputs, the last row of them padded, with an `attention_mask`; None where such inputs have no padding.
 

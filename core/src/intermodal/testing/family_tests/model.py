@@ -35,7 +35,7 @@ class ModelTests:
     def test_rows_of_a_batch_are_computed_apart(self, subject: Subject) -> None:
         """A row is not changed by the one beside it."""
         model = subject.load(subject.reference())
-        inputs = subject.tests.inputs(subject.task())
+        inputs = subject.inputs(subject.task())
         together = outputs_of(model, inputs)
         for row in range(len(inputs[model.main_input])):
             alone = Case({}, outputs_of(model, {name: x[row : row + 1] for name, x in inputs.items()}))
@@ -69,7 +69,7 @@ class ModelTests:
         from intermodal.errors import InputError
 
         model = subject.load(subject.reference())
-        inputs = subject.tests.inputs(subject.task())
+        inputs = subject.inputs(subject.task())
         unread = {name: np.zeros_like(inputs[model.main_input]) for name in ("padding_mask", "attention_maks")}
         for name, values in unread.items():
             with pytest.raises(InputError, match=f"{name} is no input of this model"):
@@ -82,7 +82,7 @@ class ModelTests:
         import keras
 
         model = subject.load(subject.reference(dtype=None if dtype == "float32" else dtype))
-        inputs = subject.tests.inputs(subject.task())
+        inputs = subject.inputs(subject.task())
         model.save(tmp_path / "model.keras")
         again: Any = keras.models.load_model(tmp_path / "model.keras")
         assert [str(v.dtype) for v in again.variables] == [str(v.dtype) for v in model.variables]
@@ -96,7 +96,7 @@ class ModelTests:
         import keras
 
         model = subject.load(subject.reference(architecture))
-        inputs = subject.tests.inputs(subject.task(architecture))
+        inputs = subject.inputs(subject.task(architecture))
         symbolic = {name: keras.KerasTensor(x.shape, dtype=str(x.dtype)) for name, x in inputs.items()}
         told = model.compute_output_spec(symbolic)
         named = told if isinstance(told, dict) else {"logits": told}

@@ -111,9 +111,13 @@ class Subject:
         """Fields that the author names in what has to be refused."""
         return frozenset(key for changes in self.tests.refused.values() for key in changes)
 
-    def cases(self, task: str) -> dict[str, dict[str, np.ndarray]]:
+    def inputs(self, task: str, changes: Mapping[str, Any] | None = None) -> dict[str, np.ndarray]:
+        """The author's inputs for a task of the tiny model with some fields changed."""
+        return self.tests.inputs_for(task, merged(self.tests.tiny, changes or {}))
+
+    def cases(self, task: str, changes: Mapping[str, Any] | None = None) -> dict[str, dict[str, np.ndarray]]:
         """The calls of a reference: inputs as they are, and with padding on each side where they can have it."""
-        inputs = self.tests.inputs(task)
+        inputs = self.inputs(task, changes)
         found = {side: self.tests.padded(inputs, side) for side in ("left", "right")}
         return {"plain": inputs, **{side: padded for side, padded in found.items() if padded is not None}}
 
@@ -135,7 +139,7 @@ class Subject:
         fields = merged({**self.tests.tiny, **labels}, changes or {})
         assert self.references is not None, "references are there once tests run"
         return self.references.get(
-            architecture, fields, cases or self.cases(task), dtype=dtype, shard_bytes=shard_bytes
+            architecture, fields, cases or self.cases(task, changes), dtype=dtype, shard_bytes=shard_bytes
         )
 
     def load(self, source: Reference | Path, task: str | None = None, **options: Any) -> TaskModel:
