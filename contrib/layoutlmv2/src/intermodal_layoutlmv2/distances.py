@@ -17,7 +17,7 @@ LEFT, BOTTOM = 0, 3
 """Coordinates of a box whose distances count."""
 
 
-def distance_bias(positions: Tensor, boxes: Tensor, w: Tree, config: LayoutLMv2Config) -> Tensor | None:
+def distance_bias(positions: Tensor, boxes: Tensor, w: Tree, config: LayoutLMv2Config, dtype: str) -> Tensor | None:
     """What attention adds to scores, (B, heads, S, S), or None where the config has neither bias.
 
     Args:
@@ -25,21 +25,22 @@ def distance_bias(positions: Tensor, boxes: Tensor, w: Tree, config: LayoutLMv2C
         boxes: (B, S, 4) of them.
         w: the backbone's tensors.
         config: the family's.
+        dtype: what is computed in.
     """
     found = []
     if config.has_relative_attention_bias:
         bins = bin_of_distance(config.max_position_embeddings, config.rel_pos_bins, config.max_rel_pos)
-        found.append(bias_of(positions, w["encoder.rel_pos_bias"], bins))
+        found.append(bias_of(positions, w["encoder.rel_pos_bias"], bins, dtype))
     if config.has_spatial_attention_bias:
         bins = bin_of_distance(config.max_2d_position_embeddings, config.rel_2d_pos_bins, config.max_rel_2d_pos)
-        found.append(bias_of(boxes[..., LEFT], w["encoder.rel_pos_x_bias"], bins))
-        found.append(bias_of(boxes[..., BOTTOM], w["encoder.rel_pos_y_bias"], bins))
+        found.append(bias_of(boxes[..., LEFT], w["encoder.rel_pos_x_bias"], bins, dtype))
+        found.append(bias_of(boxes[..., BOTTOM], w["encoder.rel_pos_y_bias"], bins, dtype))
     return functools.reduce(lambda a, b: a + b, found) if found else None
 
 
-def bias_of(places: Tensor, w: Bundle, bins: np.ndarray) -> Tensor:
+def bias_of(places: Tensor, w: Bundle, bins: np.ndarray, dtype: str) -> Tensor:
     """The bias of each pair by the distance from query to key. places (B, S) → (B, heads, S, S)."""
-    by_distance = ops.take(ops.transpose(w.weight), bins, axis=0)
+    by_distance = ops.take(ops.transpose(ops.cast(w.weight, dtype)), bins, axis=0)
     distances = places[:, None, :] - places[:, :, None] + len(bins) // 2
     return ops.transpose(ops.take(by_distance, distances, axis=0), (0, 3, 1, 2))
 

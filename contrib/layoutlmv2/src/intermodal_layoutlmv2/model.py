@@ -50,7 +50,8 @@ class LayoutLMv2Backbone(Backbone):
         rows = ops.shape(step.positions)[0]
         positions = ops.broadcast_to(ops.convert_to_tensor(positions)[None], (rows, config.image_tokens))
         positions = ops.concatenate([ops.cast(step.positions, "int32"), positions], axis=1)
-        bias, mask = distance_bias(positions, boxes, w, config), attention_mask(step, config.image_tokens)
+        bias = distance_bias(positions, boxes, w, config, self.compute_dtype)
+        mask = attention_mask(step, config.image_tokens)
         x = ops.concatenate([self._text_embeddings(w, step), image], axis=1)
         for block in w["encoder.layer"]:
             x = self._norm(x + attention(block, x, mask, bias, config), block["attention.output.LayerNorm"])
