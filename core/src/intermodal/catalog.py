@@ -36,7 +36,7 @@ _CORE_KEYS = {
     FORMATS: ("safetensors",),
     SOURCES: ("file", "hf", "pkg"),
     COMMANDS: (
-        *("generate", "chat", "classify", "label-tokens", "fill-mask", "answer", "embed"),
+        *("generate", "chat", "classify", "classify-image", "label-tokens", "fill-mask", "answer", "embed"),
         *("inspect", "convert", "plugins"),
     ),
 }

@@ -8,6 +8,7 @@ import intermodal
 import numpy as np
 import pytest
 from intermodal.errors import ConfigError, GenerationError, InputError
+from intermodal.testing.family_tests.prompts import assert_padding_changes_nothing
 from intermodal.testing.reference import assert_close, reference_outputs, save_reference
 
 R = importlib.util.module_from_spec(
@@ -163,6 +164,18 @@ def test_greedy_ids(model, reference):
     encoded, expected = expected_ids(reference, TEXTS, [[one, two], [], [three]])
     got = model.generate(dict(encoded), max_new_tokens=20, do_sample=False)
     np.testing.assert_array_equal(got, expected)
+
+
+def test_prompts_of_new_lengths(model, reference, monkeypatch):
+    inputs = batch(reference.config, (1, 2))
+    ids, mask = inputs["input_ids"], np.ones_like(inputs["input_ids"])
+    before = np.random.default_rng(2).integers(3, 30, (2, 11)).astype("int32")
+    longer = {
+        "input_ids": np.concatenate([before, ids], axis=1),
+        "attention_mask": np.concatenate([[[0] * 6 + [1] * 5, [1] * 11], mask], axis=1),
+        "pixel_values": inputs["pixel_values"],
+    }
+    assert_padding_changes_nothing(model, [inputs, longer], monkeypatch)
 
 
 def test_greedy_text_in_every_form(model, reference):

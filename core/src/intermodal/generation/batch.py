@@ -65,6 +65,14 @@ def round_up(length: int, piece: int) -> int:
     return -(-length // piece) * piece
 
 
+def whole_bucket(length: int, piece: int) -> int:
+    """What prompts that are read at once are padded to: a multiple of `piece`, of which each doubling has four at most.
+
+    So a fourth of what is read is padding at the worst, and a few programs serve every length.
+    """
+    return round_up(length, max(piece, 1 << max(0, (length - 1).bit_length() - 3)))
+
+
 def cache_bucket(needed: int) -> int:
     """Room for `needed` tokens: the next power of two."""
     return max(SMALLEST_CACHE, 1 << (needed - 1).bit_length())

@@ -9,7 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from intermodal.generation.batch import AHEAD, PIECE, RUN, Batch, cache_bucket, pad_left, round_up
+from intermodal.generation.batch import AHEAD, PIECE, RUN, Batch, cache_bucket, pad_left, round_up, whole_bucket
 from intermodal.generation.sampling import Controls, Mode, Uniforms
 from intermodal.generation.state import State, grow
 from intermodal.kernels.ops import ops
@@ -50,16 +50,16 @@ class Decoding:
         longest = max(map(len, prompts))
         with self._loop.device_of(self._weights):
             piece = PIECE[device_kind()] if self._loop.compiled else longest
+            if inputs and self._loop.compiled:
+                piece = whole_bucket(longest, piece)
             batch = pad_left(prompts, round_up(longest, piece))
-            piece = batch.ids.shape[1] if inputs else piece
             self._used = batch.ids.shape[1]
             capacity = cache_bucket(self._used + min(self._to_come, AHEAD))
-            self._state = self._read(model, batch, piece, np.asarray(limits, np.int32), capacity, inputs)
+            self._state = self._read(batch, piece, np.asarray(limits, np.int32), capacity, inputs)
             self._first: np.ndarray | None = _host(self._state.token)[:, None]
 
     def _read(
         self,
-        model: Any,
         batch: Batch,
         piece: int,
         limits: np.ndarray,
@@ -70,8 +70,8 @@ class Decoding:
         valid = None
         if loop.compiled or batch.padded:
             room = np.ones((rows, capacity - length), bool)
-            valid = ops.convert_to_tensor(np.concatenate([batch.mask, room], axis=1))
-        cache, logits = model.backbone.new_cache(rows, capacity), None
+            valid = loop.tensor(np.concatenate([batch.mask, room], axis=1))
+        cache, logits = loop.new_cache(rows, capacity), None
         for start in range(0, length, piece):
             columns = slice(start, start + piece)
             logits, cache = loop.read(
@@ -80,11 +80,11 @@ class Decoding:
         state = State(
             cache=cache,
             valid=valid,
-            token=ops.zeros(rows, "int32"),
-            position=ops.convert_to_tensor(batch.positions[:, -1] + 1),
-            finished=ops.zeros(rows, "bool"),
-            left=ops.convert_to_tensor(limits),
-            seen=ops.convert_to_tensor(batch.seen(self._mode.tokens)) if self._mode.penalty else None,
+            token=loop.tensor(np.zeros(rows, np.int32)),
+            position=loop.tensor(batch.positions[:, -1] + 1),
+            finished=loop.tensor(np.zeros(rows, bool)),
+            left=loop.tensor(limits),
+            seen=loop.tensor(batch.seen(self._mode.tokens)) if self._mode.penalty else None,
             offset=np.int32(length) if loop.compiled else length,
             count=np.int32(0) if loop.compiled else 0,
         )
@@ -100,7 +100,7 @@ class Decoding:
         ended = self.finished.copy()
         ended[row] = True
         with self._loop.device_of(self._weights):
-            self._state = self._state._replace(finished=ops.convert_to_tensor(ended))
+            self._state = self._state._replace(finished=self._loop.tensor(ended))
 
     def advance(self, steps: int) -> np.ndarray:
         """Generate up to `steps` more tokens of each row: (B, taken) int32, with zeros after a row's end.

@@ -38,6 +38,10 @@ class Loop:
         def settle_first(state: State, logits: Any, uniform: Any, numbers: Controls, mode: Mode) -> State:
             return settle(state, logits, uniform, numbers, mode)
 
+        def new_cache(rows: int, capacity: int) -> Any:
+            return model.backbone.new_cache(rows, capacity)
+
+        self._new_cache: Any = jax.jit(new_cache, static_argnums=(0, 1))
         self._read: Any = jax.jit(read_piece, donate_argnames=("cache",))
         self._settle: Any = jax.jit(settle_first, static_argnames=("mode",))
         self._run: Any = jax.jit(run, static_argnames=("mode",), donate_argnames=("state",))
@@ -54,6 +58,14 @@ class Loop:
         """A scope in which new arrays are made where the weights are."""
         devices = jax.tree.leaves(w)[0].devices()
         return jax.default_device(next(iter(devices))) if len(devices) == 1 else nullcontext()
+
+    def tensor(self, values: np.ndarray) -> Any:
+        """Host numbers as an array, without a program that would have to be compiled for it."""
+        return jax.device_put(values)
+
+    def new_cache(self, rows: int, capacity: int) -> Any:
+        """See `Backbone.new_cache`; one program makes all layers'."""
+        return self._new_cache(rows, capacity)
 
     def read(
         self, w: Any, cache: Any, ids: Any, positions: Any, valid: Any, offset: int, inputs: Any = None

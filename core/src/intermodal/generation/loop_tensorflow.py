@@ -43,6 +43,14 @@ class Loop:
         """A scope in which new tensors are made where the weights are."""
         return tf.device(_leaves(w)[0].device)
 
+    def tensor(self, values: np.ndarray) -> Any:
+        """Host numbers as a tensor."""
+        return tf.convert_to_tensor(values)
+
+    def new_cache(self, rows: int, capacity: int) -> Any:
+        """See `Backbone.new_cache`."""
+        return self.model.backbone.new_cache(rows, capacity)
+
     def read(
         self, w: Any, cache: Any, ids: Any, positions: Any, valid: Any, offset: int, inputs: Any = None
     ) -> tuple[Any, Any]:

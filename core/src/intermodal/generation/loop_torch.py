@@ -33,6 +33,14 @@ class Loop:
         """A scope in which new tensors are made where the weights are."""
         return keras.device(str(_first_tensor(w).device))
 
+    def tensor(self, values: np.ndarray) -> Any:
+        """Host numbers as a tensor."""
+        return ops.convert_to_tensor(values)
+
+    def new_cache(self, rows: int, capacity: int) -> Any:
+        """See `Backbone.new_cache`."""
+        return self.model.backbone.new_cache(rows, capacity)
+
     @torch.inference_mode()
     def read(
         self, w: Any, cache: Any, ids: Any, positions: Any, valid: Any, offset: int, inputs: Any = None

@@ -14,6 +14,7 @@ from intermodal.layers.backbone import Backbone
 from intermodal.layers.parameters import Parameters, Supply, Tree
 from intermodal.layers.step import Step
 from intermodal.layers.storage import StoragePolicy
+from intermodal.program_cache import keep_programs
 from intermodal.tasks.inputs import check_keywords
 from intermodal.tasks.outputs import named_outputs
 from intermodal.weights.map import WeightMap
@@ -57,6 +58,8 @@ class TaskModel(keras.Model):
         policy: StoragePolicy,
         **options: Any,
     ) -> None:
+        if keras.backend.backend() == "jax":
+            keep_programs()
         super().__init__(dtype=policy, **options)
         self.family = family
         self.config = config

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,7 +28,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Register the kit's markers."""
+    """Register the kit's markers, and keep compiled programs of tests out of the user's cache."""
+    os.environ.setdefault("INTERMODAL_CACHE", "off")
     for marker in MARKERS:
         config.addinivalue_line("markers", marker)
 

@@ -21,6 +21,7 @@ from intermodal.testing.family_tests.metadata import MetadataTests
 from intermodal.testing.family_tests.model import ModelTests
 from intermodal.testing.family_tests.package import PackageTests
 from intermodal.testing.family_tests.parameters import parameters
+from intermodal.testing.family_tests.prompts import PromptTests
 from intermodal.testing.family_tests.subject import Subject, subject_of
 from intermodal.testing.family_tests.tokenizer import TokenizerTests
 from intermodal.testing.family_tests.variants import Variant
@@ -41,6 +42,7 @@ class FamilyTests(
     CheckpointTests,
     ExportTests,
     ModelTests,
+    PromptTests,
     HeadTests,
     GGUFTests,
     TokenizerTests,
