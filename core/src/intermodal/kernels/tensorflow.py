@@ -96,7 +96,8 @@ def conv1d(x: Tensor, w: Bundle, *, stride: int = 1, padding: int = 0, dilation:
 def conv2d(x: Tensor, w: Bundle, *, stride: int = 1, padding: int = 0) -> Tensor:
     """As `reference.conv2d`. Keras compiles a convolution in groups at every call; the operator itself knows them."""
     kernel = tf.transpose(tf.cast(w.weight, x.dtype), (2, 3, 1, 0))
-    y = tf.nn.conv2d(x, kernel, stride, [(0, 0), (padding, padding), (padding, padding), (0, 0)])
+    x = tf.pad(x, [(0, 0), (padding, padding), (padding, padding), (0, 0)]) if padding else x
+    y = tf.nn.conv2d(x, kernel, stride, "VALID")
     return y if w.bias is None else y + tf.cast(w.bias, x.dtype)
 
 

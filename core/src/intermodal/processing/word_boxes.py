@@ -35,7 +35,7 @@ def read_words(image: np.ndarray, lang: str | None = None, config: str = "") -> 
         InputError: Tesseract or pytesseract is not installed, or it refuses the image or the options.
     """
     try:
-        import pytesseract
+        import pytesseract  # pyright: ignore[reportMissingImports]
     except ImportError:
         raise InputError(
             'Words are read from an image by Tesseract: pip install "intermodal[ocr]", and install the program itself '
