@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from intermodal.sources.base import Access, Repository, Source
     from intermodal.tasks.base import TaskModel
     from intermodal.tasks.sentence import SentenceEmbedding
+    from intermodal.unfinished import unfinished
     from intermodal.weights.map import (
         Alias,
         Ignored,
@@ -104,6 +105,7 @@ _HOMES = {
     "intermodal.sources.base": ("Access", "Repository", "Source"),
     "intermodal.tasks.base": ("TaskModel",),
     "intermodal.tasks.sentence": ("SentenceEmbedding",),
+    "intermodal.unfinished": ("unfinished",),
     "intermodal.weights.map": (
         "Alias",
         "Ignored",
@@ -216,6 +218,7 @@ __all__ = [
     "rope_to_hf",
     "split",
     "token_boxes",
+    "unfinished",
 ]
 
 

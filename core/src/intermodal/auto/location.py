@@ -54,7 +54,7 @@ class Location:
 def take_location(name: str | os.PathLike[str], arguments: dict[str, Any]) -> Location:
     """Take the arguments that say where and how out of `arguments`, and what they come to.
 
-    As in transformers, `org/name` and the old names of one word (`bert-base-uncased`) are repositories on the Hub
+    As in transformers, `org/name` and the old names of one word (`gpt2`) are repositories on the Hub
     unless there is a folder of that name. URIs (`hf://…`, `pkg://…`) and paths are taken too.
 
     Args:

@@ -45,6 +45,7 @@ BUILTIN = (
     Command("inspect", "tell from the headers alone what a checkpoint is", "intermodal.commands.inspect"),
     Command("convert", "write a checkpoint as a Hugging Face folder", "intermodal.commands.convert"),
     Command("plugins", "list the installed plugins", "intermodal.commands.plugins"),
+    Command("new", "start a plugin for a new family", "intermodal.commands.new"),
 )
 
 TRACEBACK = "INTERMODAL_TRACEBACK"

@@ -43,6 +43,7 @@ split_heads = _native.split_heads
 merge_heads = _native.merge_heads
 attention_mask = _native.attention_mask
 attention = _native.attention
+attend = _native.attend
 new_cache = _native.new_cache
 append = _native.append
 capacity = _native.capacity
@@ -59,6 +60,7 @@ __all__ = [
     "Bundle",
     "Cache",
     "append",
+    "attend",
     "attention",
     "attention_mask",
     "capacity",

@@ -15,6 +15,7 @@ from intermodal.kernels.reference import MASKED, Cache, Tensor, group_norm, merg
 
 __all__ = [
     "append",
+    "attend",
     "attention",
     "attention_mask",
     "capacity",
@@ -284,6 +285,12 @@ def append(cache: Cache, k: Tensor, v: Tensor, offset: Any) -> tuple[Cache, Tens
     v = v.reshape(batch * heads, length, width)
     cache = lax.dynamic_update_slice(cache[0], k, (0, 0, offset)), lax.dynamic_update_slice(cache[1], v, (0, offset, 0))
     return cache, *cache
+
+
+def attend(cache: Cache, q: Tensor, k: Tensor, v: Tensor, offset: Any, mask: Any, scale: float) -> tuple[Cache, Tensor]:
+    """As `reference.attend`."""
+    cache, k, v = append(cache, k, v, offset)
+    return cache, attention(q, k, v, mask, scale)
 
 
 def capacity(cache: Cache) -> int:

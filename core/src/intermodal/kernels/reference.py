@@ -261,6 +261,12 @@ def append(cache: Cache, k: Tensor, v: Tensor, offset: Any) -> tuple[Cache, Tens
     return cache, *cache
 
 
+def attend(cache: Cache, q: Tensor, k: Tensor, v: Tensor, offset: Any, mask: Any, scale: float) -> tuple[Cache, Tensor]:
+    """`append`, and `attention` to what it returns."""
+    cache, k, v = append(cache, k, v, offset)
+    return cache, attention(q, k, v, mask, scale)
+
+
 def capacity(cache: Cache) -> int:
     """How many tokens a cache has room for."""
     return cache[0].shape[2]

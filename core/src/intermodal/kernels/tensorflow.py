@@ -26,6 +26,7 @@ from intermodal.kernels.reference import (
 
 __all__ = [
     "append",
+    "attend",
     "attention",
     "attention_mask",
     "capacity",
@@ -166,3 +167,9 @@ def append(cache: Cache, k: Tensor, v: Tensor, offset: Any) -> tuple[Cache, Tens
     at = tf.stack([0, 0, tf.cast(offset, tf.int32), 0])
     cache = dynamic_update_slice(cache[0], k, at), dynamic_update_slice(cache[1], v, at)
     return cache, *cache
+
+
+def attend(cache: Cache, q: Tensor, k: Tensor, v: Tensor, offset: Any, mask: Any, scale: float) -> tuple[Cache, Tensor]:
+    """As `reference.attend`."""
+    cache, k, v = append(cache, k, v, offset)
+    return cache, attention(q, k, v, mask, scale)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from intermodal.kernels import torch_packed
+from intermodal import compiled
 from intermodal.kernels.bundle import Bundle
 from intermodal.kernels.reference import capacity as capacity
 from intermodal.kernels.reference import compiled as compiled
@@ -45,25 +46,41 @@ def _product(x: Tensor, weight: Tensor) -> Tensor:
     return torch.cat([F.linear(x, part.to(x.dtype)) for part in weight.split(rows)], dim=-1)
 
 
+@functools.cache
+def _compiled() -> Any | None:
+    """Kernels compiled for this machine's CPU; each gives None for tensors that it does not take."""
+    return compiled.for_cpu("torch")
+
+
 def linear(x: Tensor, w: Bundle) -> Tensor:
     """As `reference.linear`."""
-    if w.scale is None and w.bias is not None and w.weight.dtype == x.dtype:
-        y = F.linear(x, w.weight, _cast(w.bias, x))
-    else:
-        if w.packed is not None and x.dtype == torch.float32 and not torch.is_grad_enabled():
-            y = torch_packed.product(x, w.packed)
-        else:
-            y = _product(x, w.weight)
-        y = y if w.scale is None else y * _cast(w.scale[:, 0], x)
-        y = y if w.bias is None else y + _cast(w.bias, x)
-    if w.lora_a is not None:
-        y = y + _product(_product(x, w.lora_a), w.lora_b) * w.lora_scale
-    return y
+    return linears(x, w)[0]
 
 
 def linears(x: Tensor, *bundles: Bundle) -> tuple[Tensor, ...]:
     """As `reference.linears`."""
-    return tuple(linear(x, w) for w in bundles)
+    native = _compiled()
+    products = None if native is None else native.products(x, [(w.weight, w.scale) for w in bundles])
+    if products is None:
+        return tuple(_linear(x, w) for w in bundles)
+    return tuple(_completed(x, y, w) for y, w in zip(products, bundles, strict=True))
+
+
+def _linear(x: Tensor, w: Bundle) -> Tensor:
+    """`linear` by PyTorch's own operators."""
+    if w.scale is None and w.bias is not None and w.weight.dtype == x.dtype:
+        return _completed(x, F.linear(x, w.weight, _cast(w.bias, x)), w._replace(bias=None))
+    y = _product(x, w.weight)
+    return _completed(x, y if w.scale is None else y * _cast(w.scale[:, 0], x), w)
+
+
+def _completed(x: Tensor, y: Tensor, w: Bundle) -> Tensor:
+    """The product with the weight, plus bias and LoRA update."""
+    if w.bias is not None:
+        y = y + _cast(w.bias, x)
+    if w.lora_a is not None:
+        y = y + _product(_product(x, w.lora_a), w.lora_b) * w.lora_scale
+    return y
 
 
 def embedding(ids: Tensor, w: Bundle, dtype: str) -> Tensor:
@@ -83,11 +100,19 @@ def _unit_rms(x: Tensor, epsilon: float) -> Tensor:
 
 def rms_norm(x: Tensor, w: Bundle, epsilon: float) -> Tensor:
     """As `reference.rms_norm`."""
+    native = _compiled()
+    y = None if native is None else native.rms_norm(x, w.weight, epsilon, offset=False)
+    if y is not None:
+        return y
     return _cast(w.weight, x) * _unit_rms(x, epsilon).to(x.dtype)
 
 
 def offset_rms_norm(x: Tensor, w: Bundle, epsilon: float) -> Tensor:
     """As `reference.offset_rms_norm`."""
+    native = _compiled()
+    y = None if native is None else native.rms_norm(x, w.weight, epsilon, offset=True)
+    if y is not None:
+        return y
     return (_unit_rms(x, epsilon) * (1.0 + w.weight.float())).to(x.dtype)
 
 
@@ -139,6 +164,10 @@ def relu(x: Tensor) -> Tensor:
 
 def gated(activation: str, gate: Tensor, up: Tensor) -> Tensor:
     """As `reference.gated`."""
+    native = _compiled()
+    y = None if native is None else native.gated(activation, gate, up)
+    if y is not None:
+        return y
     return {"silu": silu, "gelu": gelu, "gelu_tanh": gelu_tanh, "relu": relu}[activation](gate) * up
 
 
@@ -158,6 +187,10 @@ def rotary_table(positions: Tensor, frequencies: Any, factor: float, dtype: str)
 def rotate(x: Tensor, table: tuple[Tensor, Tensor]) -> Tensor:
     """As `reference.rotate`, in three operators: decoding one token costs what operators cost, not arithmetic."""
     cos, sin = table
+    native = _compiled()
+    y = None if native is None else native.rotate(x, cos, sin)
+    if y is not None:
+        return y
     a, b = x.chunk(2, dim=-1)
     return torch.addcmul(x * cos, torch.cat((b, a), dim=-1), sin)
 
@@ -248,3 +281,16 @@ def append(cache: Cache, k: Tensor, v: Tensor, offset: int) -> tuple[Cache, Tens
     keys.narrow(2, offset, length).copy_(k)
     values.narrow(2, offset, length).copy_(v)
     return cache, keys.narrow(2, 0, offset + length), values.narrow(2, 0, offset + length)
+
+
+def attend(
+    cache: Cache, q: Tensor, k: Tensor, v: Tensor, offset: int, mask: Tensor | str | None, scale: float
+) -> tuple[Cache, Tensor]:
+    """As `reference.attend`."""
+    native = _compiled()
+    if native is not None and not isinstance(mask, str):
+        y = native.attend(*cache, q, k, v, offset, mask, scale)
+        if y is not None:
+            return cache, y
+    cache, k, v = append(cache, k, v, offset)
+    return cache, attention(q, k, v, mask, scale)

@@ -41,7 +41,6 @@ class Parameters(keras.layers.Layer):
         super().__init__(dtype=policy, **options)
         self.declared = tuple(variables)
         self.by_name: dict[str, Any] = {}
-        self.packed: dict[str, Any] = {}
         for variable in self.declared:
             dtype = supply.dtype(variable)
             self.by_name[variable.name] = self.add_weight(
@@ -68,9 +67,7 @@ class Parameters(keras.layers.Layer):
                 home, module = blocks[number], module.removeprefix(f"{stem}.{number}.")
             home[module] = home.get(module, Bundle(None))._replace(**{field: self.by_name[variable.name].value})
             if field == "weight":
-                packed = self.packed.get(variable.name)
-                current = packed is not None and packed.is_of(home[module].weight)
-                home[module] = home[module]._replace(**self.extras(variable), packed=packed if current else None)
+                home[module] = home[module]._replace(**self.extras(variable))
         return tree
 
     def extras(self, variable: Variable) -> dict[str, Any]:

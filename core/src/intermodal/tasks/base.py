@@ -21,7 +21,6 @@ from intermodal.weights.map import WeightMap
 
 if TYPE_CHECKING:
     from intermodal.generation.settings import GenerationSettings
-    from intermodal.layers.repack import Repacked
     from intermodal.processing.tokenizer import Tokenizer
     from intermodal.weights.report import LoadReport
 
@@ -153,21 +152,6 @@ class TaskModel(keras.Model):
         if config is not None and config.weight_quantizer is not None:
             options["config"] = config
         quantize(self, str(mode), **options)
-
-    def repack(self) -> Repacked:
-        """Pack narrow linears for generating on PyTorch and a CPU: stored in 16 bits, computed in float32.
-
-        The packed weights come beside the model's own, at 2 bytes an element, and serve where no gradients are asked
-        for. Nothing is lost: a weight that cannot be packed exactly is left as it is, and one that is changed later
-        (by `fit`, `quantize`, `load_weights`) is no longer taken from its packed form until `repack` is called again.
-        They are not saved.
-
-        Raises:
-            WeightError: another backend or device, a build of PyTorch without FBGEMM, or no narrow linears.
-        """
-        from intermodal.layers.repack import repack
-
-        return repack(self)
 
     def num_parameters(self, only_trainable: bool = False, exclude_embeddings: bool = False) -> int:
         """How many numbers its weights are; those that several layers share count once."""
