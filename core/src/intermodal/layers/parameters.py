@@ -94,6 +94,12 @@ class Parameters(keras.layers.Layer):
         )
         self._tracker.lock()
 
+    def remove_variable(self, name: str) -> None:
+        """Take away a variable that was added."""
+        self._tracker.unlock()
+        self._untrack_variable(self.by_name.pop(name))
+        self._tracker.lock()
+
     def save_own_variables(self, store: Any) -> None:
         """Write the variables to a `.keras` file by name, so that the order of creation does not matter."""
         for name, variable in self.by_name.items():

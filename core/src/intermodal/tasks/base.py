@@ -142,6 +142,12 @@ class TaskModel(keras.Model):
 
         enable_lora(self, rank, targets, alpha=alpha, seed=seed)
 
+    def merge_adapter(self) -> None:
+        """Make LoRA updates part of the weights, as PEFT's `merge_and_unload` does. See `intermodal.layers.lora`."""
+        from intermodal.layers.lora import merge
+
+        merge(self)
+
     def quantize(self, mode: str | None = None, config: Any = None, **options: Any) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Store every linear and embedding in fewer bits. See `intermodal.layers.quantize`.
 
@@ -177,6 +183,16 @@ class TaskModel(keras.Model):
         from intermodal.weights.exporter import save_pretrained
 
         save_pretrained(self, folder, max_shard_size=max_shard_size)
+
+    def save_adapter(self, folder: str | Path) -> None:
+        """Write the LoRA updates alone, as PEFT has them: adapter_config.json and adapter_model.safetensors.
+
+        The head of a classification task, which is trained beside the updates, is written too (`modules_to_save`).
+        See `intermodal.adapters.saving`.
+        """
+        from intermodal.adapters.saving import save_adapter
+
+        save_adapter(self, folder)
 
     def more_files(self) -> dict[str, Any]:
         """JSON files that the task needs beside config.json when it is saved: name → content."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from intermodal.checkpoints.base import TensorInfo
@@ -85,7 +85,7 @@ def make_plan(
     Raises:
         WeightError: tensors are missing, unexpected or of another shape; all of them are named in one message.
     """
-    prefix = _prefix(weight_map, tensors) if dialect == HUGGINGFACE else ""
+    prefix = prefix_of(weight_map, tensors) if dialect == HUGGINGFACE else ""
     found = _Findings()
     pieces: dict[str, list[Piece]] = {}
     new: list[str] = []
@@ -94,7 +94,7 @@ def make_plan(
     copies: dict[str, TensorInfo] = {}
     mismatched: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {}
     for weight in weight_map.weights:
-        alias, info = _find(weight, tensors, dialect, prefix)
+        alias, info = find_tensor(weight, tensors, dialect, prefix)
         if weight.tied_to is not None:
             tied[weight.name] = weight.tied_to
             if info is not None:
@@ -140,18 +140,19 @@ def make_plan(
     )
 
 
-def _prefix(weight_map: WeightMap, tensors: Mapping[str, TensorInfo]) -> Prefix:
+def prefix_of(weight_map: WeightMap, tensors: Collection[str]) -> Prefix:
     """The one prefix under which most backbone names are found; resolved once, from the whole list of names."""
-    names = [spelling for w in weight_map.weights if not w.head for spelling in (_name(w, HUGGINGFACE), *w.legacy)]
+    names = [spelling for w in weight_map.weights if not w.head for spelling in (name_in(w, HUGGINGFACE), *w.legacy)]
     return max(weight_map.prefixes, key=lambda prefix: sum(prefixed(prefix, name) in tensors for name in names))
 
 
-def _name(weight: Weight, dialect: str) -> str:
+def name_in(weight: Weight, dialect: str) -> str:
+    """What a dialect calls the tensor that holds a weight, without a prefix."""
     alias = weight.aliases.get(dialect)
     return alias.name if alias else weight.name
 
 
-def _find(
+def find_tensor(
     weight: Weight, tensors: Mapping[str, TensorInfo], dialect: str, prefix: Prefix
 ) -> tuple[Alias, TensorInfo | None]:
     """The alias under which a dialect keeps the weight, and the tensor if it is there."""
