@@ -62,12 +62,12 @@ def test_conv2d_is_torchs(stride, padding, groups, dtype):
         close(form.conv2d(x, bundle, stride=stride, padding=padding), expected.movedim(1, -1).numpy(), 4e-6)
 
 
-def test_a_compiled_function_computes_the_same():
+def test_a_function_computed_as_one_computes_the_same():
     def scaled(x, w, *, times):
         return {"y": kernels.linear(x, w["layers"][0]) * times}
 
     tree, x = {"layers": [Bundle(tensor(6, 8), tensor(6))]}, tensor(3, 8)
-    close(kernels.compiled(scaled, ("times",))(x, tree, times=3)["y"], scaled(x, tree, times=3)["y"])
+    close(kernels.as_one(scaled, ("times",))(x, tree, times=3)["y"], scaled(x, tree, times=3)["y"])
 
 
 @pytest.mark.parametrize("kind", BUNDLES)

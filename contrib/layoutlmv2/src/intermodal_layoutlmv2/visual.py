@@ -43,7 +43,7 @@ def _visual_features(image: Tensor, w: Tree, config: VisualConfig, shape: tuple[
     return ops.reshape(x, (-1, shape[0] * shape[1], config.channels))
 
 
-visual_features = kernels.compiled(_visual_features, static=("config", "shape", "dtype"))
+visual_features = kernels.as_one(_visual_features, static=("config", "shape", "dtype"))
 """Compiled as one: each of a hundred convolutions by itself takes JAX half a minute at the first call."""
 
 

@@ -21,7 +21,7 @@ from intermodal.kernels.bundle import Bundle
 from intermodal.kernels.ops import ops
 from intermodal.kernels.reference import Cache
 
-compiled = _native.compiled
+as_one = _native.as_one
 linear = _native.linear
 linears = _native.linears
 embedding = _native.embedding
@@ -60,11 +60,11 @@ __all__ = [
     "Bundle",
     "Cache",
     "append",
+    "as_one",
     "attend",
     "attention",
     "attention_mask",
     "capacity",
-    "compiled",
     "conv1d",
     "conv2d",
     "embedding",

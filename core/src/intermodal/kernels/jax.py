@@ -15,11 +15,11 @@ from intermodal.kernels.reference import MASKED, Cache, Tensor, group_norm, merg
 
 __all__ = [
     "append",
+    "as_one",
     "attend",
     "attention",
     "attention_mask",
     "capacity",
-    "compiled",
     "conv1d",
     "conv2d",
     "embedding",
@@ -96,8 +96,8 @@ def _narrow_product(x: Tensor, weight: Tensor) -> Tensor:
     return y.reshape(*x.shape[:-1], outputs)
 
 
-def compiled(function: Callable[..., Any], static: tuple[str, ...] = ()) -> Callable[..., Any]:
-    """As `reference.compiled`."""
+def as_one(function: Callable[..., Any], static: tuple[str, ...] = ()) -> Callable[..., Any]:
+    """As `reference.as_one`."""
     return jax.jit(function, static_argnames=static)
 
 

@@ -18,7 +18,7 @@ Cache = tuple[Tensor, Tensor]
 MASKED = -1e30  # added to scores that may not be seen; finite, so that a row with nothing to see gives no NaN
 
 
-def compiled(function: Callable[..., Any], static: tuple[str, ...] = ()) -> Callable[..., Any]:
+def as_one(function: Callable[..., Any], static: tuple[str, ...] = ()) -> Callable[..., Any]:
     """A pure function of tensors, to be computed as one where the backend else compiles each operation by itself.
 
     Args:

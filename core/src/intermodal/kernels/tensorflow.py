@@ -11,9 +11,9 @@ from intermodal.kernels.reference import (
     MASKED,
     Cache,
     Tensor,
+    as_one,
     attention_mask,
     capacity,
-    compiled,
     group_norm,
     grow,
     layer_norm,
@@ -26,11 +26,11 @@ from intermodal.kernels.reference import (
 
 __all__ = [
     "append",
+    "as_one",
     "attend",
     "attention",
     "attention_mask",
     "capacity",
-    "compiled",
     "conv1d",
     "conv2d",
     "embedding",

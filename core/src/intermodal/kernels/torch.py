@@ -11,8 +11,8 @@ from torch import Tensor
 
 from intermodal import compiled
 from intermodal.kernels.bundle import Bundle
+from intermodal.kernels.reference import as_one as as_one
 from intermodal.kernels.reference import capacity as capacity
-from intermodal.kernels.reference import compiled as compiled
 from intermodal.kernels.reference import grow as grow
 
 Cache = tuple[Tensor, Tensor]

@@ -134,7 +134,7 @@ def _bundles(tree: dict[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _one_by_one() -> contextlib.AbstractContextManager[Any]:
-    """Compute what `kernels.compiled` would compute as one operation by operation, so that there are values to note."""
+    """Compute what `kernels.as_one` would compute as one operation by operation, so that there are values to note."""
     import keras
 
     if keras.backend.backend() != "jax":
