@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from intermodal.compiled import for_cpu
 from intermodal.kernels import reference
 from intermodal.kernels.bundle import Bundle
 from intermodal.kernels.reference import MASKED, Cache, Tensor, group_norm, merge_heads, rotary_table, split_heads
@@ -101,21 +102,33 @@ def as_one(function: Callable[..., Any], static: tuple[str, ...] = ()) -> Callab
     return jax.jit(function, static_argnames=static)
 
 
+def _scaled_products(x: Tensor, bundles: tuple[Bundle, ...]) -> tuple[Tensor, ...]:
+    """`x @ weight.T`, times the scale where there is one, for each bundle."""
+    compiled = for_cpu("jax") if jax.default_backend() == "cpu" else None
+    if compiled is not None and all(compiled.supports(x, w.weight) for w in bundles):
+        return compiled.products(x, tuple(w.weight for w in bundles), tuple(w.scale for w in bundles))
+    products = (_product(x, w.weight) for w in bundles)
+    pairs = zip(products, bundles, strict=True)
+    return tuple(y if w.scale is None else y * w.scale[:, 0].astype(x.dtype) for y, w in pairs)
+
+
 def linear(x: Tensor, w: Bundle) -> Tensor:
     """As `reference.linear`."""
-    y = _product(x, w.weight)
-    if w.scale is not None:
-        y = y * w.scale[:, 0].astype(x.dtype)
+    return linears(x, w)[0]
+
+
+def linears(x: Tensor, *bundles: Bundle) -> tuple[Tensor, ...]:
+    """As `reference.linears`."""
+    return tuple(_completed(x, y, w) for y, w in zip(_scaled_products(x, bundles), bundles, strict=True))
+
+
+def _completed(x: Tensor, y: Tensor, w: Bundle) -> Tensor:
+    """The product `y` of x, with what a bundle adds to it."""
     if w.bias is not None:
         y = y + w.bias.astype(x.dtype)
     if w.lora_a is not None:
         y = y + _product(_product(x, w.lora_a), w.lora_b) * jnp.asarray(w.lora_scale, x.dtype)
     return y
-
-
-def linears(x: Tensor, *bundles: Bundle) -> tuple[Tensor, ...]:
-    """As `reference.linears`."""
-    return tuple(linear(x, w) for w in bundles)
 
 
 def embedding(ids: Tensor, w: Bundle, dtype: str) -> Tensor:

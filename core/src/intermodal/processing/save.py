@@ -44,7 +44,7 @@ def save_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
     for name, template in tokenizer.chat_templates.items():
         files["chat_template.jinja" if name == "default" else f"{TEMPLATE_FOLDER}/{name}.jinja"] = template
     for name, content in files.items():
-        _write(folder / name, content)
+        write_text(folder / name, content)
 
 
 def tokenizer_config(tokenizer: Tokenizer) -> dict[str, Any]:
@@ -61,7 +61,8 @@ def tokenizer_config(tokenizer: Tokenizer) -> dict[str, Any]:
     }
 
 
-def _write(path: Path, text: str) -> None:
+def write_text(path: Path, text: str) -> None:
+    """Write a small file beside, and rename it into place."""
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, beside = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
