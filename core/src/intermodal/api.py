@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from intermodal.layers.step import Step
     from intermodal.presets import CausalLMPreset, Preset
     from intermodal.processing.encoded import Encoded
-    from intermodal.processing.encoding import array_as
     from intermodal.processing.encoding import array_as, as_tensors
     from intermodal.processing.image_processor import IMAGE_CHECKS, ImageProcessor
     from intermodal.processing.images import read_image
@@ -98,7 +97,6 @@ _HOMES = {
     "intermodal.presets": ("CausalLMPreset", "Preset"),
     "intermodal.processing.encoded": ("Encoded",),
     "intermodal.processing.encoding": ("array_as", "as_tensors"),
-    "intermodal.processing.encoding": ("array_as",),
     "intermodal.processing.images": ("read_image",),
     "intermodal.processing.image_processor": ("IMAGE_CHECKS", "ImageProcessor"),
     "intermodal.processing.processor": ("Processor",),
