@@ -6,6 +6,7 @@ the signatures of `reference`, which is written in `keras.ops` and which each of
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -50,6 +51,14 @@ capacity = _native.capacity
 grow = _native.grow
 
 
+def activation(name: str) -> Callable[[Any], Any]:
+    """The kernel of an activation, by its name in a config (a value of `fields.ACTIVATIONS`)."""
+    return _ACTIVATIONS[name]
+
+
+_ACTIVATIONS = {"gelu": gelu, "gelu_pytorch_tanh": gelu_tanh, "relu": relu, "silu": silu, "tanh": tanh}
+
+
 def length_of(ids: Any) -> Any:
     """The second dimension of `(batch, length)` ids: an int where it is known, else a tensor."""
     known = ids.shape[1]
@@ -59,6 +68,7 @@ def length_of(ids: Any) -> Any:
 __all__ = [
     "Bundle",
     "Cache",
+    "activation",
     "append",
     "as_one",
     "attend",
