@@ -22,6 +22,7 @@ from intermodal.kernels.bundle import Bundle
 from intermodal.kernels.ops import ops
 from intermodal.kernels.reference import Cache
 
+as_one = _native.as_one
 linear = _native.linear
 linears = _native.linears
 embedding = _native.embedding
@@ -30,6 +31,7 @@ offset_rms_norm = _native.offset_rms_norm
 layer_norm = _native.layer_norm
 group_norm = _native.group_norm
 conv1d = _native.conv1d
+conv2d = _native.conv2d
 silu = _native.silu
 gelu = _native.gelu
 gelu_tanh = _native.gelu_tanh
@@ -68,11 +70,13 @@ __all__ = [
     "Cache",
     "activation",
     "append",
+    "as_one",
     "attend",
     "attention",
     "attention_mask",
     "capacity",
     "conv1d",
+    "conv2d",
     "embedding",
     "gated",
     "gelu",
