@@ -7,8 +7,6 @@ from intermodal_bert.config import ACTIVATIONS, BertConfig
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
-# Where transformers itself refuses an odd value, or cannot load a file that holds one; everything else is set to 3.
-
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_activations_that_are_taken_for_one_are_the_same_function(name: str) -> None:
