@@ -93,6 +93,30 @@ def test_a_keras_file_is_read_by_a_program_that_has_imported_nothing(tiny, tmp_p
     assert_close(np.load(tmp_path / "out.npy"), numpy(model(input_values=VALUES).logits), scale=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("auto", "architecture"),
+    [
+        ("AutoModel", "Wav2Vec2Model"),
+        ("AutoModelForCTC", "Wav2Vec2ForCTC"),
+        ("AutoModelForAudioClassification", "Wav2Vec2ForSequenceClassification"),
+        ("AutoModelForAudioFrameClassification", "Wav2Vec2ForAudioFrameClassification"),
+        ("AutoModelForAudioXVector", "Wav2Vec2ForXVector"),
+        ("AutoModelForPreTraining", "Wav2Vec2ForPreTraining"),
+    ],
+)
+def test_auto_classes_give_what_those_of_transformers_give(tiny, tmp_path, auto, architecture):
+    import transformers
+
+    save_reference(make_reference(architecture, tiny), tmp_path)
+    theirs = getattr(transformers, auto).from_pretrained(tmp_path).eval()
+    assert type(theirs).__name__ == architecture
+    got = getattr(intermodal, auto).from_pretrained(tmp_path)(input_values=VALUES)
+    expected = reference_outputs(theirs, input_values=VALUES)
+    assert set(got) == set(expected)
+    for name, values in expected.items():
+        assert_close(got[name], values)
+
+
 def test_a_vector_of_training_may_be_absent(pretrained, tmp_path):
     def without(tensors):
         return {name: values for name, values in tensors.items() if "masked_spec_embed" not in name}
