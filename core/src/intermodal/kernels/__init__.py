@@ -22,6 +22,7 @@ from intermodal.kernels.bundle import Bundle
 from intermodal.kernels.ops import ops
 from intermodal.kernels.reference import Cache
 
+prepare = _native.prepare
 linear = _native.linear
 linears = _native.linears
 embedding = _native.embedding
@@ -43,6 +44,7 @@ merge_heads = _native.merge_heads
 attention_mask = _native.attention_mask
 attention = _native.attention
 attend = _native.attend
+attend_heads = _native.attend_heads
 new_cache = _native.new_cache
 append = _native.append
 capacity = _native.capacity
@@ -69,6 +71,7 @@ __all__ = [
     "activation",
     "append",
     "attend",
+    "attend_heads",
     "attention",
     "attention_mask",
     "capacity",
@@ -86,6 +89,7 @@ __all__ = [
     "merge_heads",
     "new_cache",
     "offset_rms_norm",
+    "prepare",
     "relu",
     "rms_norm",
     "rotary_table",
