@@ -22,7 +22,11 @@ from intermodal.kernels.bundle import Bundle
 from intermodal.kernels.ops import ops
 from intermodal.kernels.reference import Cache
 
+<<<<<<< HEAD
 prepare = _native.prepare
+=======
+as_one = _native.as_one
+>>>>>>> main
 linear = _native.linear
 linears = _native.linears
 embedding = _native.embedding
@@ -31,6 +35,7 @@ offset_rms_norm = _native.offset_rms_norm
 layer_norm = _native.layer_norm
 group_norm = _native.group_norm
 conv1d = _native.conv1d
+conv2d = _native.conv2d
 silu = _native.silu
 gelu = _native.gelu
 gelu_tanh = _native.gelu_tanh
@@ -70,12 +75,14 @@ __all__ = [
     "Cache",
     "activation",
     "append",
+    "as_one",
     "attend",
     "attend_heads",
     "attention",
     "attention_mask",
     "capacity",
     "conv1d",
+    "conv2d",
     "embedding",
     "gated",
     "gelu",

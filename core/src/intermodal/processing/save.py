@@ -57,8 +57,7 @@ def tokenizer_config(tokenizer: Tokenizer) -> dict[str, Any]:
         **tokenizer.special_tokens,
         "padding_side": tokenizer.padding_side,
         "model_input_names": tokenizer.model_input_names,
-        # The class of tokenizers that are nothing more than their tokenizer.json, in transformers 4 and 5.
-        "tokenizer_class": "PreTrainedTokenizerFast",
+        "tokenizer_class": tokenizer.class_name,
     }
 
 

@@ -95,6 +95,8 @@ class Vocabulary:
     padding_side = _setting("padding_side", class_defaults.padding_side, "Where rows are padded: left or right.")
     truncation_side = _setting("truncation_side", lambda _: "right", "Where rows are cut: left or right.")
     is_fast = True
+    class_name = "PreTrainedTokenizerFast"
+    """transformers' class that is written on export: that of tokenizers that are no more than their tokenizer.json."""
 
     def __init__(self, parts: TokenizerParts) -> None:
         self.backend = parts.backend
