@@ -22,11 +22,8 @@ from intermodal.kernels.bundle import Bundle
 from intermodal.kernels.ops import ops
 from intermodal.kernels.reference import Cache
 
-<<<<<<< HEAD
 prepare = _native.prepare
-=======
 as_one = _native.as_one
->>>>>>> main
 linear = _native.linear
 linears = _native.linears
 embedding = _native.embedding

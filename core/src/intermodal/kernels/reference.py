@@ -18,11 +18,11 @@ Cache = tuple[Tensor, Tensor]
 MASKED = -1e30  # added to scores that may not be seen; finite, so that a row with nothing to see gives no NaN
 
 
-<<<<<<< HEAD
 def prepare(weight: Tensor, scale: Tensor | None) -> Any:
     """What compiled kernels keep of a weight and its scale, as `Bundle.prepared`; None where there are none."""
     return None
-=======
+
+
 def as_one(function: Callable[..., Any], static: tuple[str, ...] = ()) -> Callable[..., Any]:
     """A pure function of tensors, to be computed as one where the backend else compiles each operation by itself.
 
@@ -31,7 +31,6 @@ def as_one(function: Callable[..., Any], static: tuple[str, ...] = ()) -> Callab
         static: names of its other arguments, which have to be hashable and are passed by name.
     """
     return function
->>>>>>> main
 
 
 def linear(x: Tensor, w: Bundle) -> Tensor:
