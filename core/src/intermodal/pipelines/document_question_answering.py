@@ -169,10 +169,9 @@ class DocumentQuestionAnsweringPipeline(Pipeline):
             lang = options.lang or getattr(settings, "ocr_lang", None)
             config = options.tesseract_config or getattr(settings, "tesseract_config", "")
             return image, question, *read_words(read_image(upright_rgb(image)), lang, config)
-        pairs = [tuple(pair) if isinstance(pair, list | tuple) else () for pair in given]
-        if any(len(pair) != 2 for pair in pairs):
+        if any(not isinstance(pair, list | tuple) or len(pair) != 2 for pair in given):
             raise InputError("word_boxes is a list of pairs: (word, (left, top, right, bottom)).")
-        words, boxes = [word for word, _ in pairs], [box for _, box in pairs]
+        words, boxes = ([pair[part] for pair in given] for part in (0, 1))
         check_word_boxes(words, boxes)
         return image, question, words, boxes
 
