@@ -55,6 +55,13 @@ def test_linears_are_numpy_s_and_one_call(dtype, rows):
     assert text_of(kernels.linears, x, *bundles).count(f'custom_call_target="{for_jax.TARGET}"') == 1
 
 
+def test_they_compute_where_jit_is_switched_off():
+    x, weight = normal(1, 5, 32), normal(24, 32)
+    with jax.disable_jit():
+        (y,) = kernels.linears(x, Bundle(weight))
+    np.testing.assert_allclose(y, np.asarray(x, "float64") @ np.asarray(weight, "float64").T, atol=1e-5)
+
+
 def test_other_dtypes_of_activations_are_left_to_xla():
     x, w = normal(2, 8).astype("bfloat16"), Bundle(normal(4, 8, dtype=ml_dtypes.bfloat16))
     assert for_jax.TARGET not in text_of(kernels.linear, x, w)

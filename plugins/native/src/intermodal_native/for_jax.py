@@ -75,9 +75,16 @@ def _batch(operands: Any, axes: Any) -> Any:
     return outputs, [0] * len(outputs)
 
 
+def _compute(*operands: Tensor) -> list[Tensor]:
+    """A call by itself. It is compiled even where `jit` is switched off: there is no other way to the library."""
+    with jax.disable_jit(False):
+        return _alone(*operands)
+
+
 _products = Primitive(TARGET)
 _products.multiple_results = True
-_products.def_impl(jax.jit(_products.bind))
+_alone = jax.jit(_products.bind)
+_products.def_impl(_compute)
 _products.def_abstract_eval(_abstract)
 batching.primitive_batchers[_products] = _batch
 mlir.register_lowering(_products, _lower)
