@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from intermodal.errors import ConfigError, InputError
 from intermodal.testing.reference import assert_close, make_reference, reference_outputs, save_reference
-from intermodal_distilbert.config import ACTIVATIONS, DistilBertConfig
+from intermodal_distilbert.config import DistilBertConfig
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", ".", "the", "cat", "dog", "sat", "was", "fine"]
@@ -110,13 +110,3 @@ def test_fit_learns_a_new_classifier(tmp_path):
     model.compile(optimizer=keras.optimizers.Adam(1e-2), loss=loss)
     history = model.fit({"input_ids": IDS}, np.array([0, 1, 2, 1]), epochs=6, batch_size=4, verbose=0)
     assert history.history["loss"][-1] < history.history["loss"][0] * 0.9
-
-
-def test_activations_that_are_taken_for_one_are_the_same_function():
-    torch, functions = pytest.importorskip("torch"), pytest.importorskip("transformers").activations.ACT2FN
-    x = torch.linspace(-9, 9, 1001, dtype=torch.float64)
-    for name, same in ACTIVATIONS.items():
-        torch.testing.assert_close(functions[name](x), functions[same](x), rtol=0, atol=1e-9)
-    for name in set(functions) - set(ACTIVATIONS):
-        with pytest.raises(ConfigError, match="activation"):
-            DistilBertConfig.from_hf({"activation": name})

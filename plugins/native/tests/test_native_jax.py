@@ -17,6 +17,8 @@ from intermodal.kernels import Bundle  # noqa: E402
 from intermodal_native import for_jax  # noqa: E402
 from intermodal_native.library import DTYPES  # noqa: E402
 
+pytestmark = pytest.mark.skipif(jax.default_backend() != "cpu", reason="the library is for CPUs, and JAX has another")
+
 random = np.random.default_rng(11)
 
 
@@ -41,7 +43,6 @@ def without(monkeypatch):
     return run
 
 
-@pytest.mark.skipif(jax.default_backend() != "cpu", reason="the products are for CPUs")
 @pytest.mark.parametrize("rows", [(1,), (2, 3), (2, 40)])
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_linears_are_numpy_s_and_one_call(dtype, rows):

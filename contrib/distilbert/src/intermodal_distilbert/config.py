@@ -8,23 +8,6 @@ from typing import ClassVar
 
 from intermodal.api import ModelConfig, Problem, Rule, fields, one_of
 
-_TANH_FORM = "gelu_pytorch_tanh"
-
-ACTIVATIONS = {
-    "gelu": "gelu",
-    "gelu_python": "gelu",
-    _TANH_FORM: _TANH_FORM,
-    "gelu_new": _TANH_FORM,
-    "gelu_fast": _TANH_FORM,
-    "gelu_accurate": _TANH_FORM,
-    "gelu_python_tanh": _TANH_FORM,
-    "relu": "relu",
-    "silu": "silu",
-    "swish": "silu",
-    "tanh": "tanh",
-}
-"""Values of `activation`, and which of them are the same function."""
-
 _TRAINING = "it acts in training only"
 
 
@@ -63,7 +46,7 @@ class DistilBertConfig(ModelConfig):
     n_layers: int = fields.size(6, most=1 << 12)
     n_heads: int = fields.size(12, most=1 << 14)
     hidden_dim: int = fields.size(4 * 768, most=1 << 22)
-    activation: str = fields.choice("gelu", ACTIVATIONS)
+    activation: str = fields.activation("gelu")
     max_position_embeddings: int = fields.size(512, most=1 << 24)
     tie_word_embeddings: bool = fields.flag(True)
     pad_token_id: int | None = fields.token_id(0)

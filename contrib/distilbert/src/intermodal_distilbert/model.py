@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from intermodal.api import Backbone, InputError, Step, Tree, kernels
+from intermodal.api import Backbone, Step, Tree, kernels
 
 from intermodal_distilbert.config import DistilBertConfig
 from intermodal_distilbert.weights import (
@@ -22,14 +22,6 @@ Tensor = Any
 EPSILON = 1e-12
 """What norms add to the variance; transformers has it in code, not in the config."""
 
-ACTIVATIONS = {
-    "gelu": kernels.gelu,
-    "gelu_pytorch_tanh": kernels.gelu_tanh,
-    "relu": kernels.relu,
-    "silu": kernels.silu,
-    "tanh": kernels.tanh,
-}
-
 
 class DistilBertBackbone(Backbone):
     """Hidden states of DistilBERT. It has no token types and no pooler."""
@@ -43,7 +35,7 @@ class DistilBertBackbone(Backbone):
             InputError: the sequence is longer than the table of positions.
         """
         config = self.config
-        self._check_length(step)
+        self.check_length(step, config.max_position_embeddings)
         x = kernels.embedding(step.token_ids, w[WORDS], self.compute_dtype)
         x = x + kernels.embedding(step.positions, w[POSITIONS], self.compute_dtype)
         x = kernels.layer_norm(x, w["embeddings.LayerNorm"], EPSILON)
@@ -66,19 +58,11 @@ class DistilBertBackbone(Backbone):
     def token_logits(self, w: Tree, hidden: Tensor) -> Tensor:
         """See `Backbone.token_logits`."""
         head = w["head"]
-        x = ACTIVATIONS[self.config.activation](kernels.linear(hidden, head[TRANSFORM]))
+        x = kernels.activation(self.config.activation)(kernels.linear(hidden, head[TRANSFORM]))
         x = kernels.layer_norm(x, head[TRANSFORM_NORM], EPSILON)
         if self.config.tie_word_embeddings:
             return kernels.linear(x, w[WORDS]._replace(bias=head[PROJECTOR].bias))
         return kernels.linear(x, head[PROJECTOR])
-
-    def _check_length(self, step: Step) -> None:
-        limit = self.config.max_position_embeddings
-        if isinstance(step.length, int) and step.length > limit:
-            raise InputError(
-                f"The sequence has {step.length} tokens, and the model has positions for {limit} "
-                "(max_position_embeddings): cut it, with tokenizer(…, truncation=True)."
-            )
 
 
 def attention(w: Tree, x: Tensor, step: Step, number: int, mask: Any, config: DistilBertConfig) -> Tensor:
@@ -93,4 +77,4 @@ def attention(w: Tree, x: Tensor, step: Step, number: int, mask: Any, config: Di
 
 def feed_forward(w: Tree, x: Tensor, config: DistilBertConfig) -> Tensor:
     """Two linears with an activation in between. x (B, T, dim), and so the result."""
-    return kernels.linear(ACTIVATIONS[config.activation](kernels.linear(x, w["ffn.lin1"])), w["ffn.lin2"])
+    return kernels.linear(kernels.activation(config.activation)(kernels.linear(x, w["ffn.lin1"])), w["ffn.lin2"])

@@ -100,18 +100,17 @@ def own_class(name: str | os.PathLike[str], arguments: dict[str, Any]) -> Any:
 
 def _read(location: Location, overrides: dict[str, Any]) -> Tokenizer | None:
     from intermodal.adapters.opening import is_adapter
-    from intermodal.processing.load import checkpoint_tokenizer, tokenizer_from_repository
-    from intermodal.processing.tokenizer import Tokenizer
+    from intermodal.processing.load import checkpoint_tokenizer, tokenizer_from_repository, tokenizer_of
 
     repository = location.open()
     parts = tokenizer_from_repository(repository, overrides) if is_adapter(repository) else None
     if parts is not None:
-        return Tokenizer(parts)
+        return tokenizer_of(parts)
     repository = location.open_model()
     if repository.selected is None or repository.selected.endswith((".json", ".safetensors", ".txt", ".model")):
         parts = tokenizer_from_repository(repository, overrides)
         if parts is not None:
-            return Tokenizer(parts)
+            return tokenizer_of(parts)
     suffixes = {
         name.rpartition(".")[2] for name in (repository.selected and [repository.selected]) or repository.files()
     }

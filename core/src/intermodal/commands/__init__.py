@@ -38,6 +38,8 @@ BUILTIN = (
     Command("chat", "talk to a model", "intermodal.commands.chat"),
     Command("classify", "tell the labels of texts, the model's own or any", "intermodal.commands.classify"),
     Command("classify-image", "tell the labels of images", "intermodal.commands.classify_image"),
+    Command("classify-audio", "tell the labels of recordings", "intermodal.commands.classify_audio"),
+    Command("transcribe", "tell what is said in recordings", "intermodal.commands.transcribe"),
     Command("label-tokens", "tell the labels of words: names, places, …", "intermodal.commands.label_tokens"),
     Command("fill-mask", "tell what may stand behind a mask", "intermodal.commands.fill_mask"),
     Command("answer", "find the answer to a question in a text", "intermodal.commands.answer"),

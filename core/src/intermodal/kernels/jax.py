@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -15,11 +16,13 @@ from intermodal.kernels.reference import MASKED, Cache, Tensor, group_norm, merg
 
 __all__ = [
     "append",
+    "as_one",
     "attend",
     "attention",
     "attention_mask",
     "capacity",
     "conv1d",
+    "conv2d",
     "embedding",
     "gated",
     "gelu",
@@ -99,6 +102,11 @@ def _compiled() -> Any | None:
     return for_cpu("jax") if jax.default_backend() == "cpu" else None
 
 
+def as_one(function: Callable[..., Any], static: tuple[str, ...] = ()) -> Callable[..., Any]:
+    """As `reference.as_one`."""
+    return jax.jit(function, static_argnames=static)
+
+
 def _scaled_products(x: Tensor, bundles: tuple[Bundle, ...]) -> tuple[Tensor, ...]:
     """`x @ weight.T`, times the scale where there is one, for each bundle."""
     compiled = _compiled()
@@ -170,6 +178,19 @@ def conv1d(x: Tensor, w: Bundle, *, stride: int = 1, padding: int = 0, dilation:
     return y if w.bias is None else y + w.bias.astype(x.dtype)
 
 
+def conv2d(x: Tensor, w: Bundle, *, stride: int = 1, padding: int = 0) -> Tensor:
+    """As `reference.conv2d`."""
+    y = lax.conv_general_dilated(
+        x,
+        w.weight.astype(x.dtype),
+        (stride, stride),
+        [(padding, padding), (padding, padding)],
+        dimension_numbers=("NHWC", "OIHW", "NHWC"),
+        feature_group_count=x.shape[3] // w.weight.shape[1],
+    )
+    return y if w.bias is None else y + w.bias.astype(x.dtype)
+
+
 def silu(x: Tensor) -> Tensor:
     """As `reference.silu`."""
     return jax.nn.silu(x)
@@ -235,7 +256,7 @@ def attention_mask(
     return Reach(seen, start)
 
 
-def attention(q: Tensor, k: Tensor, v: Tensor, mask: Any, scale: float) -> Tensor:
+def attention(q: Tensor, k: Tensor, v: Tensor, mask: Any, scale: float, bias: Tensor | None = None) -> Tensor:
     """As `reference.attention`; keys and values as given, or as `append` returns them."""
     batch, heads, length, width = q.shape
     cached = k.ndim == 3
@@ -244,6 +265,7 @@ def attention(q: Tensor, k: Tensor, v: Tensor, mask: Any, scale: float) -> Tenso
         reached = mask.seen.shape[-1]
         k = lax.dynamic_slice_in_dim(k, mask.start, reached, axis=2)
         v = lax.dynamic_slice_in_dim(v, mask.start, reached, axis=v.ndim - 2)
+        bias = None if bias is None else lax.dynamic_slice_in_dim(bias, mask.start, reached, axis=3)
         mask = mask.seen
     shared = (batch, groups, heads // groups, length)
     if cached:
@@ -253,6 +275,8 @@ def attention(q: Tensor, k: Tensor, v: Tensor, mask: Any, scale: float) -> Tenso
         q = q.reshape(*shared, width)
         scores = jnp.einsum("bkgtd,bksd->bkgts", q, k, preferred_element_type=jnp.float32)
     scores = scores * scale
+    if bias is not None:
+        scores = scores + bias.astype(jnp.float32).reshape(-1, groups, heads // groups, *bias.shape[2:])
     if mask is not None:
         scores = jnp.where(mask[:, :, None], scores, MASKED)
     weights = jax.nn.softmax(scores, axis=-1).astype(v.dtype)

@@ -11,6 +11,7 @@ from intermodal.kernels.reference import (
     MASKED,
     Cache,
     Tensor,
+    as_one,
     attention_mask,
     capacity,
     group_norm,
@@ -25,11 +26,13 @@ from intermodal.kernels.reference import (
 
 __all__ = [
     "append",
+    "as_one",
     "attend",
     "attention",
     "attention_mask",
     "capacity",
     "conv1d",
+    "conv2d",
     "embedding",
     "gated",
     "gelu",
@@ -91,6 +94,14 @@ def conv1d(x: Tensor, w: Bundle, *, stride: int = 1, padding: int = 0, dilation:
     return y if w.bias is None else y + tf.cast(w.bias, x.dtype)
 
 
+def conv2d(x: Tensor, w: Bundle, *, stride: int = 1, padding: int = 0) -> Tensor:
+    """As `reference.conv2d`. Keras compiles a convolution in groups at every call; the operator itself knows them."""
+    kernel = tf.transpose(tf.cast(w.weight, x.dtype), (2, 3, 1, 0))
+    x = tf.pad(x, [(0, 0), (padding, padding), (padding, padding), (0, 0)]) if padding else x
+    y = tf.nn.conv2d(x, kernel, stride, "VALID")
+    return y if w.bias is None else y + tf.cast(w.bias, x.dtype)
+
+
 def silu(x: Tensor) -> Tensor:
     """As `reference.silu`."""
     return tf.nn.silu(x)
@@ -128,12 +139,15 @@ def rotate(x: Tensor, table: tuple[Tensor, Tensor]) -> Tensor:
     return tf.concat([a * cos - b * sin, b * cos + a * sin], axis=-1)
 
 
-def attention(q: Tensor, k: Tensor, v: Tensor, mask: Any, scale: float) -> Tensor:
+def attention(q: Tensor, k: Tensor, v: Tensor, mask: Any, scale: float, bias: Tensor | None = None) -> Tensor:
     """As `reference.attention`."""
     shape = tf.shape(q)
-    groups = k.shape[1]
-    q = tf.reshape(q, (shape[0], groups, q.shape[1] // groups, shape[2], q.shape[3]))
+    groups, heads = k.shape[1], q.shape[1]
+    q = tf.reshape(q, (shape[0], groups, heads // groups, shape[2], q.shape[3]))
     scores = tf.cast(tf.einsum("bkgtd,bksd->bkgts", q, k), tf.float32) * scale
+    if bias is not None:
+        of_keys = tf.shape(bias)[2:]
+        scores = scores + tf.reshape(tf.cast(bias, tf.float32), (-1, groups, heads // groups, of_keys[0], of_keys[1]))
     if mask is not None:
         scores = tf.where(mask[:, :, None], scores, MASKED)
     weights = tf.cast(tf.nn.softmax(scores, axis=-1), v.dtype)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from intermodal import compiled
 from intermodal.kernels.bundle import Bundle
+from intermodal.kernels.reference import as_one as as_one
 from intermodal.kernels.reference import capacity as capacity
 from intermodal.kernels.reference import grow as grow
 
@@ -134,6 +135,13 @@ def conv1d(x: Tensor, w: Bundle, *, stride: int = 1, padding: int = 0, dilation:
     return y.transpose(1, 2)
 
 
+def conv2d(x: Tensor, w: Bundle, *, stride: int = 1, padding: int = 0) -> Tensor:
+    """As `reference.conv2d`. Channels are moved by a view: the operator computes on them as they lie."""
+    bias = None if w.bias is None else _cast(w.bias, x)
+    groups = x.shape[3] // w.weight.shape[1]
+    return F.conv2d(x.movedim(3, 1), _cast(w.weight, x), bias, stride, padding, groups=groups).movedim(1, 3)
+
+
 def silu(x: Tensor) -> Tensor:
     """As `reference.silu`."""
     return F.silu(x)
@@ -236,14 +244,25 @@ def attention_mask(
     return mask | ~mask.any(dim=-1, keepdim=True)
 
 
-def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | str | None, scale: float) -> Tensor:
+def attention(
+    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | str | None, scale: float, bias: Tensor | None = None
+) -> Tensor:
     """As `reference.attention`, by the fused operator."""
     grouped = q.shape[1] != k.shape[1]
+    if bias is not None:
+        mask = _with_bias(mask, _cast(bias, q))
     if isinstance(mask, str):
         return F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale, enable_gqa=grouped)
     if mask is not None and mask.device != q.device:
         mask = mask.to(q.device)
     return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale, enable_gqa=grouped)
+
+
+def _with_bias(mask: Tensor | str | None, bias: Tensor) -> Tensor:
+    """What the fused operator adds to scores: the bias, and no chance for what may not be seen."""
+    if isinstance(mask, str):
+        mask = torch.ones(bias.shape[-2:], dtype=torch.bool, device=bias.device).tril()
+    return bias if mask is None else bias.masked_fill(~mask.to(bias.device), float("-inf"))
 
 
 def new_cache(batch: int, heads: int, capacity: int, width: int, dtype: str) -> Cache:

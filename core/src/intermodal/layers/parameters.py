@@ -48,7 +48,7 @@ class Parameters(keras.layers.Layer):
                 shape=variable.shape,
                 dtype=dtype,
                 initializer=lambda shape, dtype=None, _v=variable: supply.value(_v),
-                trainable=is_float(dtype),
+                trainable=is_float(dtype) and not variable.frozen,
                 autocast=False,  # kernels see what is stored and decide what it is computed in
             )
         self.built = True

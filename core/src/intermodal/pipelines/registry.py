@@ -20,6 +20,8 @@ PIPELINES = {
     "token-classification": "intermodal.pipelines.token_classification:TokenClassificationPipeline",
     "zero-shot-classification": "intermodal.pipelines.zero_shot_classification:ZeroShotClassificationPipeline",
     "question-answering": "intermodal.pipelines.question_answering:QuestionAnsweringPipeline",
+    "audio-classification": "intermodal.pipelines.audio_classification:AudioClassificationPipeline",
+    "automatic-speech-recognition": "intermodal.pipelines.speech_recognition:SpeechRecognitionPipeline",
     "image-classification": "intermodal.pipelines.image_classification:ImageClassificationPipeline",
     "image-text-to-text": "intermodal.pipelines.image_text_to_text:ImageTextToTextPipeline",
 }
@@ -33,8 +35,6 @@ OF_CHECKPOINT = {"pretraining": "fill-mask", SENTENCE_TASK: "feature-extraction"
 
 _NO_CLASS = "core has no model for it; one that a family brings is called by itself: intermodal.load(uri, {task!r})"
 REFUSED = {
-    "audio-classification": _NO_CLASS,
-    "automatic-speech-recognition": _NO_CLASS,
     "document-question-answering": _NO_CLASS,
     "multiple-choice": "transformers has none either; call intermodal.load(uri, {task!r}) with ids",
     "next-sentence-prediction": "transformers has none either; call intermodal.load(uri, {task!r}) with ids",

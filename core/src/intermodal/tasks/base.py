@@ -125,10 +125,11 @@ class TaskModel(keras.Model):
         """Output shapes for Keras' symbolic calls, without tracing the backbone."""
         main = inputs[self.main_input] if isinstance(inputs, dict) else inputs
         hidden = self.backbone.output_shapes(tuple(main.shape))["last_hidden_state"]
-        return self.output_spec(hidden[0], hidden[1])
+        # Behind the states of tokens there may be others, of which no task on tokens tells anything.
+        return self.output_spec(hidden[0], main.shape[1] if self.main_input == "input_ids" else hidden[1])
 
     def output_spec(self, batch: int | None, length: int | None) -> Any:
-        """`KerasTensor`s of the outputs for hidden states of shape (batch, length, width)."""
+        """`KerasTensor`s of the outputs for hidden states (batch, length, width), of tokens where there are any."""
         raise NotImplementedError(f"{type(self).__name__} does not say what it returns")
 
     # --- changing the weights ----------------------------------------------------------------------------------------

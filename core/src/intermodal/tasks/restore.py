@@ -125,15 +125,14 @@ def save_assets(model: TaskModel, folder: str) -> None:
 def load_assets(model: TaskModel, folder: str) -> None:
     """Read what `save_assets` wrote."""
     from intermodal.generation.settings import GenerationSettings
-    from intermodal.processing.load import tokenizer_from_repository
+    from intermodal.processing.load import tokenizer_from_repository, tokenizer_of
     from intermodal.processing.load_processor import processor_from_repository
-    from intermodal.processing.tokenizer import Tokenizer
     from intermodal.sources import open_repository
     from intermodal.sources.base import Access
 
     repository = open_repository(folder, Access())
     parts = tokenizer_from_repository(repository)
-    model.tokenizer = Tokenizer(parts) if parts else None
+    model.tokenizer = tokenizer_of(parts) if parts else None
     model.processor = processor_from_repository(repository, model.family, model.tokenizer, model.config)
     settings = Path(folder) / "generation_config.json"
     if settings.exists():

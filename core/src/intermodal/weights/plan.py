@@ -89,7 +89,7 @@ def make_plan(
     found = _Findings()
     pieces: dict[str, list[Piece]] = {}
     new: list[str] = []
-    left_out: list[Weight] = []
+    left_out: dict[str, Weight] = {}
     tied: dict[str, str] = {}
     copies: dict[str, TensorInfo] = {}
     mismatched: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {}
@@ -105,7 +105,7 @@ def make_plan(
             if new_head and not weight.folder and (weight.head or weight.if_absent == "new"):
                 new.append(weight.variable)
             elif weight.if_absent == "left out":
-                left_out.append(weight)
+                left_out[alias.name] = weight
             else:
                 found.missing.append(f"{alias.name} {weight.shape}")
             continue
@@ -128,13 +128,13 @@ def make_plan(
     if found.missing or found.wrong or unexpected:
         raise WeightError(_message(found, unexpected, prefix))
     return Plan(
-        variables=tuple(weight_map.without([weight.name for weight in left_out]).variables()),
+        variables=tuple(weight_map.without([weight.name for weight in left_out.values()]).variables()),
         pieces={name: tuple(parts) for name, parts in pieces.items() if name not in new},
         tied=tied,
         tied_copies=copies,
         ignored=ignored,
         new=tuple(dict.fromkeys(new)),
-        left_out=tuple(weight.name for weight in left_out),
+        left_out=tuple(weight.name for weight in left_out.values()),
         prefix=prefix,
         mismatched=mismatched,
     )
@@ -206,10 +206,10 @@ def _check_parts(found: _Findings) -> None:
             found.wrong.append(f"{name}: rows from {end} on have no place")
 
 
-def _check_left_out(found: _Findings, left_out: list[Weight], pieces: Mapping[str, list[Piece]]) -> None:
+def _check_left_out(found: _Findings, left_out: Mapping[str, Weight], pieces: Mapping[str, list[Piece]]) -> None:
     """A module is left out as a whole: a weight without its bias is a damaged checkpoint."""
     loaded = {piece.weight.module for parts in pieces.values() for piece in parts}
-    found.missing.extend(f"{weight.name} {weight.shape}" for weight in left_out if weight.module in loaded)
+    found.missing.extend(f"{name} {weight.shape}" for name, weight in left_out.items() if weight.module in loaded)
 
 
 def _message(found: _Findings, unexpected: list[str], prefix: Prefix) -> str:
