@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -224,8 +225,11 @@ def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--ways", nargs="+", type=Way.of, default=list(WAYS), help="what:backend:storage[:prompt]")
     parser.add_argument("--new", type=int, default=NEW, help="tokens to generate")
+    parser.add_argument("--pure", action="store_true", help="intermodal without compiled kernels")
     parser.set_defaults(runs=1)
     args: argparse.Namespace = parser.parse_args()
+    if args.pure:
+        os.environ["INTERMODAL_PLUGINS"] = "-native"  # the processes of the ways inherit it
     if args.way:
         print(json.dumps(measure(Way.of(args.way), args.cache, args.new)))
         return

@@ -326,11 +326,11 @@ def _seen(mask: Tensor | Reach | None, batch: int, keys: int) -> Tensor:
     if mask is None:
         return jnp.ones((batch, keys), bool)
     if isinstance(mask, Reach):
-        seen = jnp.zeros((len(mask.seen), keys), bool)
-        mask = lax.dynamic_update_slice(seen, mask.seen[:, 0, 0], (0, mask.start))
+        none = jnp.zeros((len(mask.seen), keys), bool)
+        seen = lax.dynamic_update_slice(none, mask.seen[:, 0, 0], (0, mask.start))
     else:
-        mask = mask[:, 0, 0]
-    return jnp.broadcast_to(mask, (batch, keys))
+        seen = mask[:, 0, 0]
+    return jnp.broadcast_to(seen, (batch, keys))
 
 
 def capacity(cache: Cache) -> int:
