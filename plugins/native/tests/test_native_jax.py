@@ -128,6 +128,18 @@ def test_attention_to_a_long_cache_is_that_of_the_reference(offset, window):
     np.testing.assert_array_equal(jnp.where(jnp.isnan(values), 0, values), expected[0][1])
 
 
+def test_attention_has_the_derivative_of_xla_s(without):
+    q, k, v, cache = normal(2, 6, 1, 24), normal(2, 2, 1, 24), normal(2, 2, 1, 24), (jnp.zeros((2, 2, 9, 24)),) * 2
+    mask = kernels.attention_mask(None, 1, 9, 4)
+
+    def loss(*tensors):
+        return jnp.sum(jnp.square(attended(cache, *tensors, 4, mask)[1]))
+
+    expected = without(jax.grad(loss, argnums=(0, 1, 2)), q, k, v)
+    for one, other in zip(jax.grad(loss, argnums=(0, 1, 2))(q, k, v), expected, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+
+
 def test_a_loop_writes_its_cache_in_place():
     def decode(cache, q):
         def body(carry):
