@@ -113,8 +113,7 @@ def test_text_is_that_of_transformers(recognisers, timestamps):
     assert len(ours(ONE)["text"]) > 5
 
 
-@pytest.mark.parametrize("stride", [None, 0.02, (0.03, 0.01), 0])
-@pytest.mark.parametrize("timestamps", ["word", "char"])
+@pytest.mark.parametrize(("stride", "timestamps"), [(None, "word"), ((0.03, 0.01), "char"), (0, "word")])
 def test_pieces_of_a_recording_are_those_of_transformers(recognisers, stride, timestamps):
     ours, theirs = recognisers
     long = np.concatenate([ONE, TWO, THREE, ONE[::-1]])
@@ -127,7 +126,7 @@ def test_batches_change_nothing(recognisers, classifiers):
     recordings = [ONE, TWO, THREE, TWO[:3000], ONE[::-1].copy(), THREE[:3000]]
     for pipeline, _ in (recognisers, classifiers):
         alone = [pipeline(recording) for recording in recordings]
-        for size in (1, 2, 6):
+        for size in (2, 6):
             same(pipeline(recordings, batch_size=size), alone)
         stream = pipeline((recording for recording in recordings), batch_size=2)
         same([next(stream) for _ in range(3)], alone[:3])

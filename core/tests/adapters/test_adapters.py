@@ -219,6 +219,16 @@ def test_commands_take_adapters(bases, tmp_path, capsys):
     assert json.loads(capsys.readouterr().out)["loadable"]
 
 
+def test_a_whole_model_beside_an_adapter_is_what_is_loaded(bases, tmp_path):
+    trained(bases(), tmp_path, task_type="CAUSAL_LM").unload().save_pretrained(tmp_path)
+    assert not intermodal.load(tmp_path).report.adapter
+    assert intermodal.load(tmp_path / "adapter_model.safetensors").report.adapter
+    (tmp_path / "adapter_config.json").unlink()
+    (tmp_path / "model.safetensors").unlink()
+    with pytest.raises(IntermodalError, match=r"is an adapter.*load\(model, adapter="):
+        intermodal.load(tmp_path)
+
+
 # --- what cannot be read ----------------------------------------------------------------------------------------------
 
 

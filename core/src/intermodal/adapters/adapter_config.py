@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from intermodal.sources.base import Repository
 
 FILE = "adapter_config.json"
+WEIGHTS = "adapter_model.safetensors"
 TASKS = {
     "CAUSAL_LM": "text-generation",
     "SEQ_CLS": "text-classification",

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from intermodal.adapters.adapter_config import AdapterConfig
+from intermodal.adapters.adapter_config import WEIGHTS, AdapterConfig
 from intermodal.adapters.updates import Update
 from intermodal.checkpoints.base import Checkpoint, TensorInfo
 from intermodal.checkpoints.header import read_header
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from intermodal.processing.tokenizer import TokenizerParts
     from intermodal.sources.base import Repository
 
-WEIGHTS = "adapter_model.safetensors"
 LEAD = "base_model.model."
 """What PEFT writes before every name."""
 
@@ -131,11 +131,11 @@ class AdaptedCheckpoint(Checkpoint):
 
         These are the plain ones, of linears that a tensor of the file makes alone.
         """
-        sources = [piece.source.name for pieces in plan.pieces.values() for piece in pieces]
+        uses = Counter(piece.source.name for pieces in plan.pieces.values() for piece in pieces)
         taken: dict[str, Update] = {}
         for variable, pieces in plan.pieces.items():
             piece, name = pieces[0], pieces[0].source.name
-            alone = len(pieces) == 1 and sources.count(name) == 1 and piece.place is None
+            alone = len(pieces) == 1 and uses[name] == 1 and piece.place is None
             as_stored = piece.alias.part is None and piece.alias.transform is IDENTITY
             plain = self._factors.get(name, {}).keys() == {"lora_A", "lora_B"}
             if plain and alone and as_stored and piece.weight.role == "linear":

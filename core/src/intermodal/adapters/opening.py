@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
-from intermodal.adapters.adapter_config import FILE, AdapterConfig
+from intermodal.adapters.adapter_config import FILE, WEIGHTS, AdapterConfig
 from intermodal.errors import ConfigError
 from intermodal.sources.names import uri_of_name
 
@@ -15,8 +15,10 @@ if TYPE_CHECKING:
 
 def is_adapter(repository: Repository) -> bool:
     """Whether a repository holds an adapter and no model beside it."""
-    if repository.selected is not None or not repository.has(FILE):
+    if repository.selected not in (None, WEIGHTS) or not repository.has(FILE):
         return False
+    if repository.selected is not None:
+        return True
     weights = [name for name in repository.files() if name.endswith((".safetensors", ".gguf")) and "/" not in name]
     return all(name.startswith("adapter_") for name in weights)
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from intermodal.adapters.adapter_config import FILE, TASKS
-from intermodal.adapters.checkpoint import LEAD, WEIGHTS
+from intermodal.adapters.adapter_config import FILE, TASKS, WEIGHTS
+from intermodal.adapters.checkpoint import LEAD
 from intermodal.checkpoints.write_safetensors import write_sharded
 from intermodal.errors import WeightError
 from intermodal.output import replaced_folder
