@@ -48,11 +48,21 @@ EXPORT void *native_jax_attend(struct call *call)
         return refuse(call, "attention to a cache takes eight arguments");
     const int64_t *q = given[0]->shape, *keys = given[3]->shape, *seen = given[5]->shape;
     struct attention a = {
-        given[0]->data,    given[1]->data,   given[2]->data,
-        results[1]->data,  results[2]->data, results[0]->data,
-        given[5]->data,    q[0],             q[1],
-        keys[1],           q[3],             keys[2],
-        *(int32_t *)given[6]->data, keys[2], *(float *)given[7]->data,
+        .q = given[0]->data,
+        .k = given[1]->data,
+        .v = given[2]->data,
+        .keys = results[1]->data,
+        .values = results[2]->data,
+        .y = results[0]->data,
+        .seen = given[5]->data,
+        .batch = q[0],
+        .heads = q[1],
+        .groups = keys[1],
+        .width = q[3],
+        .capacity = keys[2],
+        .offset = *(int32_t *)given[6]->data,
+        .seen_step = keys[2],
+        .scale = *(float *)given[7]->data,
     };
     if (!is(given[0], a.batch, a.heads, 1, a.width) || !is(given[1], a.batch, a.groups, 1, a.width)
         || !is(given[2], a.batch, a.groups, 1, a.width) || !is(given[3], a.batch, a.groups, a.capacity, a.width)
