@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -113,8 +114,11 @@ def table(rows: list[dict[str, Any]]) -> list[dict[str, str]]:
 def main() -> None:
     parser = arguments(__doc__ or "")
     parser.add_argument("--ways", nargs="+", type=lambda name: Peer(*name.split(":")), default=list(WAYS))
+    parser.add_argument("--pure", action="store_true", help="intermodal without compiled kernels")
     parser.add_argument("--new", type=int, default=NEW, help="tokens to generate")
     args: argparse.Namespace = parser.parse_args()
+    if args.pure:
+        os.environ["INTERMODAL_PLUGINS"] = "-native"  # the processes of the ways inherit it
     if args.way:
         print(json.dumps(measure(Peer(*args.way.split(":")), args.cache, args.source, args.new)))
         return

@@ -17,6 +17,8 @@ from intermodal.kernels import Bundle  # noqa: E402
 from intermodal_native import for_jax  # noqa: E402
 from intermodal_native.library import DTYPES  # noqa: E402
 
+pytestmark = pytest.mark.skipif(jax.default_backend() != "cpu", reason="the library is for CPUs, and JAX has another")
+
 random = np.random.default_rng(11)
 
 
@@ -41,8 +43,7 @@ def without(monkeypatch):
     return run
 
 
-@pytest.mark.skipif(jax.default_backend() != "cpu", reason="the products are for CPUs")
-@pytest.mark.parametrize("rows", [(1,), (2, 3), (2, 40)])
+@pytest.mark.parametrize("rows", [(1,), (2, 3), (2, 50)])
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_linears_are_numpy_s_and_one_call(dtype, rows):
     x, scale = normal(*rows, 70), jnp.abs(normal(9, 1)) if dtype == "int8" else None
@@ -52,7 +53,7 @@ def test_linears_are_numpy_s_and_one_call(dtype, rows):
             wide = np.asarray(w.weight).astype("float64") * (1 if w.scale is None else np.asarray(w.scale, "float64"))
             expected = np.asarray(x, "float64") @ wide.T + (0 if w.bias is None else np.asarray(w.bias, "float64"))
             np.testing.assert_allclose(y, expected, rtol=0, atol=1e-6 * np.abs(expected).max())
-    assert text_of(kernels.linears, x, *bundles).count(f'custom_call_target="{for_jax.TARGET}"') == 1
+    assert text_of(kernels.linears, x, *bundles).count(f'custom_call_target="{for_jax.PRODUCT}"') == 1
 
 
 def test_they_compute_where_jit_is_switched_off():
@@ -64,7 +65,7 @@ def test_they_compute_where_jit_is_switched_off():
 
 def test_other_dtypes_of_activations_are_left_to_xla():
     x, w = normal(2, 8).astype("bfloat16"), Bundle(normal(4, 8, dtype=ml_dtypes.bfloat16))
-    assert for_jax.TARGET not in text_of(kernels.linear, x, w)
+    assert for_jax.PRODUCT not in text_of(kernels.linear, x, w)
 
 
 def test_a_loop_neither_copies_nor_widens_weights():
@@ -113,10 +114,58 @@ def test_a_derivative_along_a_direction_and_a_batch_of_products():
     np.testing.assert_allclose(batched[1], 2 * x @ w.T, atol=1e-5)
 
 
+def attended(cache, q, k, v, offset, mask):
+    return kernels.attend(cache, q, k, v, offset, mask, 0.3)
+
+
+@pytest.mark.parametrize("window", [None, 5, 300])
+@pytest.mark.parametrize("offset", [0, 3, 255, 256, 599])
+def test_attention_to_a_long_cache_is_that_of_the_reference(offset, window):
+    q, k, v = normal(2, 6, 1, 24), normal(2, 2, 1, 24), normal(2, 2, 1, 24)
+    written = jnp.arange(600)[None, None, :, None] < offset
+    cache = tuple(jnp.where(written, normal(2, 2, 600, 24), jnp.nan) for _ in "kv")  # what is not written is not read
+    valid = jnp.asarray(np.arange(600)[None] >= np.array([[0], [min(offset, 2)]]))
+    mask = kernels.attention_mask(valid, 1, 600, offset, window=window)
+    (keys, values), y = jax.jit(attended)(cache, q, k, v, offset, mask)
+    zeros = tuple(jnp.where(written, part, 0) for part in cache)
+    mask = kernels.reference.attention_mask(valid, 1, 600, offset, window=window)
+    expected = kernels.reference.attend(zeros, q, k, v, offset, mask, 0.3)
+    np.testing.assert_allclose(y, expected[1], atol=2e-6)
+    np.testing.assert_array_equal(jnp.where(jnp.isnan(keys), 0, keys), expected[0][0])
+    np.testing.assert_array_equal(jnp.where(jnp.isnan(values), 0, values), expected[0][1])
+
+
+def test_attention_has_the_derivative_of_xla_s(without):
+    q, k, v, cache = normal(2, 6, 1, 24), normal(2, 2, 1, 24), normal(2, 2, 1, 24), (jnp.zeros((2, 2, 9, 24)),) * 2
+    mask = kernels.attention_mask(None, 1, 9, 4)
+
+    def loss(*tensors):
+        return jnp.sum(jnp.square(attended(cache, *tensors, 4, mask)[1]))
+
+    expected = without(jax.grad(loss, argnums=(0, 1, 2)), q, k, v)
+    for one, other in zip(jax.grad(loss, argnums=(0, 1, 2))(q, k, v), expected, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+def test_a_loop_writes_its_cache_in_place():
+    def decode(cache, q):
+        def body(carry):
+            offset, cache, q = carry
+            cache, y = attended(cache, q, q[:, :2], q[:, :2], offset, kernels.attention_mask(None, 1, 300, offset))
+            return offset + 1, cache, y
+
+        return jax.lax.while_loop(lambda carry: carry[0] < 9, body, (0, cache, q))
+
+    cache = kernels.new_cache(2, 2, 300, 16, "float32")
+    text = jax.jit(decode, donate_argnums=0).lower(cache, normal(2, 4, 1, 16)).compile().as_text()
+    assert for_jax.ATTEND in text
+    assert not [line for line in text.splitlines() if "copy(" in line and "300,16]" in line]
+
+
 def test_what_is_exported_runs_where_there_is_no_library():
     x, w = normal(2, 8), normal(4, 8)
     exported = jax.export.export(jax.jit(kernels.linear))(x, Bundle(w))
-    assert for_jax.TARGET not in str(exported.mlir_module())
+    assert for_jax.PRODUCT not in str(exported.mlir_module())
     np.testing.assert_allclose(exported.call(x, Bundle(w)), x @ w.T, atol=1e-5)
 
 
@@ -130,8 +179,8 @@ rows = NamedSharding(Mesh(jax.devices(), ("x",)), P("x"))
 x, w = np.ones((4, 8), "float32"), jax.device_put(np.ones((6, 8), "float32"), rows)
 y = jax.jit(kernels.linear, out_shardings=rows)(x, Bundle(w))
 assert (np.asarray(y) == 8).all()
-assert "{for_jax.TARGET}" not in jax.jit(kernels.linear).lower(x, Bundle(w)).compile().as_text()
-assert "{for_jax.TARGET}" in jax.jit(kernels.linear).lower(x, Bundle(np.asarray(w))).compile().as_text()
+assert "{for_jax.PRODUCT}" not in jax.jit(kernels.linear).lower(x, Bundle(w)).compile().as_text()
+assert "{for_jax.PRODUCT}" in jax.jit(kernels.linear).lower(x, Bundle(np.asarray(w))).compile().as_text()
 """
     flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2", "KERAS_BACKEND": "jax"}
     done = subprocess.run([sys.executable, "-c", code], env={**os.environ, **flags}, capture_output=True, text=True)

@@ -99,6 +99,11 @@ def _narrow_product(x: Tensor, weight: Tensor) -> Tensor:
     return y.reshape(*x.shape[:-1], outputs)
 
 
+def _compiled() -> Any | None:
+    """Kernels compiled for this machine's CPU, where it is what computes."""
+    return for_cpu("jax") if jax.default_backend() == "cpu" else None
+
+
 def as_one(function: Callable[..., Any], static: tuple[str, ...] = ()) -> Callable[..., Any]:
     """As `reference.as_one`."""
     return jax.jit(function, static_argnames=static)
@@ -106,7 +111,7 @@ def as_one(function: Callable[..., Any], static: tuple[str, ...] = ()) -> Callab
 
 def _scaled_products(x: Tensor, bundles: tuple[Bundle, ...]) -> tuple[Tensor, ...]:
     """`x @ weight.T`, times the scale where there is one, for each bundle."""
-    compiled = for_cpu("jax") if jax.default_backend() == "cpu" else None
+    compiled = _compiled()
     if compiled is not None and all(compiled.supports(x, w.weight) for w in bundles):
         return compiled.products(x, tuple(w.weight for w in bundles), tuple(w.scale for w in bundles))
     products = (_product(x, w.weight) for w in bundles)
@@ -293,14 +298,21 @@ def new_cache(batch: int, heads: int, capacity: int, width: int, dtype: str) -> 
     """An empty cache of one layer: keys (B·K, D, capacity), values (B·K, capacity, D).
 
     That is how products over a whole cache read it. In any other shape XLA copies it at every step: it puts the
-    reshape or transpose that it needs into the update, which then is no longer done in place.
+    reshape or transpose that it needs into the update, which then is no longer done in place. Compiled kernels read it
+    as the reference's, and only as far as it is written.
     """
+    if dtype == "float32" and _compiled() is not None:
+        return reference.new_cache(batch, heads, capacity, width, dtype)
     return jnp.zeros((batch * heads, width, capacity), dtype), jnp.zeros((batch * heads, capacity, width), dtype)
 
 
 def append(cache: Cache, k: Tensor, v: Tensor, offset: Any) -> tuple[Cache, Tensor, Tensor]:
     """As `reference.append`, for a cache as `new_cache` makes it; in place where it is donated or carried by a loop."""
     batch, heads, length, width = k.shape
+    if cache[0].ndim == 4:
+        at = (0, 0, offset, 0)
+        cache = lax.dynamic_update_slice(cache[0], k, at), lax.dynamic_update_slice(cache[1], v, at)
+        return cache, *cache
     k = jnp.swapaxes(k, 2, 3).reshape(batch * heads, width, length)
     v = v.reshape(batch * heads, length, width)
     cache = lax.dynamic_update_slice(cache[0], k, (0, 0, offset)), lax.dynamic_update_slice(cache[1], v, (0, offset, 0))
@@ -309,8 +321,23 @@ def append(cache: Cache, k: Tensor, v: Tensor, offset: Any) -> tuple[Cache, Tens
 
 def attend(cache: Cache, q: Tensor, k: Tensor, v: Tensor, offset: Any, mask: Any, scale: float) -> tuple[Cache, Tensor]:
     """As `reference.attend`."""
+    compiled = _compiled()
+    if compiled is not None and cache[0].ndim == 4 and q.shape[2] == 1 and q.dtype == jnp.float32:
+        return compiled.attend(cache, q, k, v, offset, _seen(mask, q.shape[0], capacity(cache)), scale)
     cache, k, v = append(cache, k, v, offset)
     return cache, attention(q, k, v, mask, scale)
+
+
+def _seen(mask: Tensor | Reach | None, batch: int, keys: int) -> Tensor:
+    """Which keys of a cache the one query of each row sees, (B, keys)."""
+    if mask is None:
+        return jnp.ones((batch, keys), bool)
+    if isinstance(mask, Reach):
+        none = jnp.zeros((len(mask.seen), keys), bool)
+        seen = lax.dynamic_update_slice(none, mask.seen[:, 0, 0], (0, mask.start))
+    else:
+        seen = mask[:, 0, 0]
+    return jnp.broadcast_to(seen, (batch, keys))
 
 
 def attend_heads(
@@ -337,11 +364,13 @@ def attend_heads(
 
 def capacity(cache: Cache) -> int:
     """As `reference.capacity`."""
-    return cache[1].shape[1]
+    return cache[1].shape[-2]
 
 
 def grow(cache: Cache, capacity: int) -> Cache:
     """As `reference.grow`."""
     keys, values = cache
+    if keys.ndim == 4:
+        return reference.grow(cache, capacity)
     more = capacity - values.shape[1]
     return jnp.pad(keys, [(0, 0), (0, 0), (0, more)]), jnp.pad(values, [(0, 0), (0, more), (0, 0)])

@@ -1,7 +1,8 @@
-"""Products for JAX on a CPU: the library's, called by XLA as a foreign function."""
+"""Products and attention for JAX on a CPU: the library's, called by XLA as foreign functions."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -12,11 +13,78 @@ from jax.interpreters import batching, mlir
 
 from intermodal_native.library import DTYPES, library
 
-TARGET = "intermodal_product"
-
 Tensor = Any
 
-jax.ffi.register_ffi_target(TARGET, jax.ffi.pycapsule(library().native_jax_product), platform="cpu")
+PRODUCT, ATTEND = "intermodal_product", "intermodal_attend"
+
+jax.ffi.register_ffi_target(PRODUCT, jax.ffi.pycapsule(library().native_jax_product), platform="cpu")
+jax.ffi.register_ffi_target(ATTEND, jax.ffi.pycapsule(library().native_jax_attend), platform="cpu")
+
+
+def _foreign(target: str, plain: Callable[..., Any], written: dict[int, int] | None = None) -> Callable[..., Any]:
+    """A function that XLA computes by a foreign one.
+
+    Args:
+        target: the foreign function.
+        plain: the same in JAX, tensors to a tuple of tensors. It serves where the foreign one cannot: for derivatives
+            and batches, in what is exported, and where there is not exactly one CPU.
+        written: operand → result that is the same memory.
+    """
+
+    def lower(context: Any, *operands: Any) -> Any:
+        module = context.module_context
+        exported = getattr(module.lowering_parameters, "for_export", False)
+        devices = getattr(module.axis_context, "num_devices", 1)
+        if tuple(module.platforms) == ("cpu",) and not exported and devices == 1:
+            return jax.ffi.ffi_lowering(target, operand_output_aliases=written)(context, *operands)
+        return mlir.lower_fun(plain, multiple_results=True)(context, *operands)
+
+    def shapes(*operands: Any) -> list[Any]:
+        outputs = jax.eval_shape(plain, *(jax.ShapeDtypeStruct(x.shape, x.dtype) for x in operands))
+        return [operands[0].update(shape=output.shape, dtype=output.dtype) for output in outputs]
+
+    def batch(operands: Any, axes: Any) -> Any:
+        outputs = jax.vmap(plain, in_axes=axes)(*operands)
+        return outputs, [0] * len(outputs)
+
+    def compute(*operands: Any) -> Any:
+        with jax.disable_jit(False):  # a call by itself is compiled anyway: there is no other way to the library
+            return compiled(*operands)
+
+    primitive = Primitive(target)
+    primitive.multiple_results = True
+    compiled = jax.jit(primitive.bind)
+    primitive.def_impl(compute)
+    primitive.def_abstract_eval(shapes)
+    batching.primitive_batchers[primitive] = batch
+    mlir.register_lowering(primitive, lower)
+    function = jax.custom_jvp(lambda *operands: tuple(primitive.bind(*operands)))
+    function.defjvp(lambda primals, tangents: (function(*primals), jax.jvp(plain, primals, tangents)[1]))
+    return function
+
+
+def _plain_products(x: Tensor, *given: Tensor) -> tuple[Tensor, ...]:
+    count = len(given) // 2
+    outputs = []
+    for weight, scale in zip(given[:count], given[count:], strict=True):
+        y = lax.dot_general(x, weight.astype(x.dtype), (((x.ndim - 1,), (1,)), ((), ())))
+        outputs.append(y * scale[:, 0] if scale.size else y)
+    return tuple(outputs)
+
+
+def _plain_attend(
+    q: Tensor, k: Tensor, v: Tensor, keys: Tensor, values: Tensor, seen: Tensor, offset: Tensor, scale: Tensor
+) -> tuple[Tensor, ...]:
+    batch, heads, _, width = q.shape
+    keys, values = (lax.dynamic_update_slice(part, new, (0, 0, offset, 0)) for part, new in ((keys, k), (values, v)))
+    scores = jnp.einsum("bkgd,bksd->bkgs", q.reshape(batch, keys.shape[1], -1, width), keys) * scale
+    weights = jax.nn.softmax(jnp.where(seen[:, None, None], scores, -1e30), axis=-1)
+    y = jnp.einsum("bkgs,bksd->bkgd", weights, values).reshape(batch, heads, 1, width)
+    return y, keys, values
+
+
+_products = _foreign(PRODUCT, _plain_products)
+_attend = _foreign(ATTEND, _plain_attend, written={3: 1, 4: 2})
 
 
 def supports(x: Tensor, weight: Tensor) -> bool:
@@ -24,67 +92,33 @@ def supports(x: Tensor, weight: Tensor) -> bool:
     return x.dtype == jnp.float32 and weight.ndim == 2 and str(weight.dtype) in DTYPES and weight.size > 0
 
 
-@jax.custom_jvp
 def products(x: Tensor, weights: tuple[Tensor, ...], scales: tuple[Tensor | None, ...]) -> tuple[Tensor, ...]:
     """x (…, in) float32 times the transpose of each weight (out, in), its rows scaled by (out, 1) float32 or not.
 
-    At most 8 weights. Differentiable as the products of jax.numpy are.
+    At most 8 weights.
 
     Returns:
         (…, out) float32 for each weight.
     """
     none = jnp.zeros((0, 1), jnp.float32)
-    return tuple(_products.bind(x, *weights, *(none if scale is None else scale for scale in scales)))
+    return _products(x, *weights, *(none if scale is None else scale.astype(jnp.float32) for scale in scales))
 
 
-@products.defjvp
-def _derivative(primals: Any, tangents: Any) -> Any:
-    def plain(x: Tensor, weights: Any, scales: Any) -> tuple[Tensor, ...]:
-        return tuple(_plain_product(x, w, s) for w, s in zip(weights, scales, strict=True))
+def attend(
+    cache: tuple[Tensor, Tensor], q: Tensor, k: Tensor, v: Tensor, offset: Tensor, seen: Tensor, scale: float
+) -> tuple[tuple[Tensor, Tensor], Tensor]:
+    """Write one new key and value of each row to the cache at `offset`, and attend to it up to there; all float32.
 
-    return products(*primals), jax.jvp(plain, primals, tangents)[1]
+    Args:
+        cache: keys and values (B, K, capacity, D), written in place where a loop carries them.
+        q: (B, N, 1, D). k, v: (B, K, 1, D).
+        offset: below the capacity.
+        seen: (B, capacity) bool, which keys each row sees.
+        scale: of the scores.
 
-
-def _plain_product(x: Tensor, weight: Tensor, scale: Tensor | None) -> Tensor:
-    y = lax.dot_general(x, weight.astype(x.dtype), (((x.ndim - 1,), (1,)), ((), ())))
-    return y if scale is None or not scale.size else y * scale[:, 0]
-
-
-def _plain(x: Tensor, *given: Tensor) -> tuple[Tensor, ...]:
-    """What the foreign function computes, for the same operands, in XLA's own operations."""
-    count = len(given) // 2
-    return tuple(_plain_product(x, *pair) for pair in zip(given[:count], given[count:], strict=True))
-
-
-def _lower(context: Any, *operands: Any) -> Any:
-    """The foreign function where one CPU computes; XLA's operations elsewhere, and in what is exported."""
-    module = context.module_context
-    exported = getattr(module.lowering_parameters, "for_export", False)
-    devices = getattr(module.axis_context, "num_devices", 1)
-    if tuple(module.platforms) == ("cpu",) and not exported and devices == 1:
-        return jax.ffi.ffi_lowering(TARGET)(context, *operands)
-    return mlir.lower_fun(_plain, multiple_results=True)(context, *operands)
-
-
-def _abstract(x: Any, *given: Any) -> list[Any]:
-    return [x.update(shape=(*x.shape[:-1], weight.shape[0])) for weight in given[: len(given) // 2]]
-
-
-def _batch(operands: Any, axes: Any) -> Any:
-    outputs = jax.vmap(_plain, in_axes=axes)(*operands)
-    return outputs, [0] * len(outputs)
-
-
-def _compute(*operands: Tensor) -> list[Tensor]:
-    """A call by itself. It is compiled even where `jit` is switched off: there is no other way to the library."""
-    with jax.disable_jit(False):
-        return _alone(*operands)
-
-
-_products = Primitive(TARGET)
-_products.multiple_results = True
-_alone = jax.jit(_products.bind)
-_products.def_impl(_compute)
-_products.def_abstract_eval(_abstract)
-batching.primitive_batchers[_products] = _batch
-mlir.register_lowering(_products, _lower)
+    Returns:
+        The cache, and (B, N, 1, D).
+    """
+    numbers = jnp.asarray(offset, jnp.int32), jnp.asarray(scale, jnp.float32)
+    y, keys, values = _attend(q, k, v, *cache, seen, *numbers)
+    return (keys, values), y

@@ -2,6 +2,7 @@
    that pays. */
 #include "decoding_path.h"
 
+#include <math.h>
 #include <stdlib.h>
 
 #if defined(__x86_64__)
@@ -85,15 +86,22 @@ static void attend_share(void *context, int64_t chunk)
     int64_t part = chunk % t->parts, head = chunk / t->parts; /* of all key-value heads of the batch */
     int64_t queries = a->heads / a->groups, step = a->width + 2, first = part * MOST_KEYS;
     const uint8_t *seen = a->seen ? a->seen + head / a->groups * a->seen_step + first : NULL;
+    float *found = t->found + (head * queries * t->parts + part) * step;
+    int64_t keys = at_most(MOST_KEYS, t->keys - first);
+    if (seen && !memchr(seen, 1, (size_t)keys)) { /* as all before a window */
+        for (int64_t query = 0; query < queries; query++)
+            found[query * t->parts * step] = -INFINITY;
+        return;
+    }
     int64_t at = (head * a->capacity + first) * a->width;
     struct keys s = {
         t->q + head * queries * a->width,
         a->keys + at,
         a->values + at,
         seen,
-        t->found + (head * queries * t->parts + part) * step,
+        found,
         queries,
-        at_most(MOST_KEYS, t->keys - first),
+        keys,
         a->width,
         t->parts * step,
         a->scale,

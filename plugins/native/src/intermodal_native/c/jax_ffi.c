@@ -1,113 +1,14 @@
-/* Products as XLA calls them, through the C interface for foreign functions.
+/* Products and attention as XLA calls them. */
+#include "xla.h"
 
-   The structures are declared here as far as they are read, so that building takes no copy of XLA. They are those of
-   versions 0.1 to 0.3 of the interface; XLA asks for the version when the handler is registered, and refuses another. */
-#include <stddef.h>
-
-#include "native.h"
-
-enum { MOST_WEIGHTS = 8, FIRST_MINOR = 1, LAST_MINOR = 3, INVALID_ARGUMENT = 3, METADATA = 1 };
-
-/* XLA's numbers of the dtypes. */
-enum { S8 = 2, F16 = 10, F32 = 11, BF16 = 16 };
-
-struct extension {
-    size_t size;
-    int type;
-    struct extension *next;
-};
-
-struct version {
-    size_t size;
-    struct extension *extensions;
-    int major, minor;
-};
-
-struct metadata_extension {
-    struct extension base;
-    struct {
-        size_t size;
-        struct version version;
-    } *metadata;
-};
-
-struct error_arguments {
-    size_t size;
-    struct extension *extensions;
-    const char *message;
-    int code;
-};
-
-struct api {
-    size_t size;
-    struct extension *extensions;
-    struct version version;
-    const void *internal;
-    void *(*create_error)(struct error_arguments *);
-};
-
-struct buffer {
-    size_t size;
-    struct extension *extensions;
-    int dtype;
-    void *data;
-    int64_t rank;
-    int64_t *shape;
-};
-
-struct buffers {
-    size_t size;
-    struct extension *extensions;
-    int64_t count;
-    int *types;
-    struct buffer **items;
-};
-
-struct call {
-    size_t size;
-    struct extension *extensions;
-    const struct api *api;
-    void *context;
-    int stage;
-    struct buffers arguments, results;
-};
-
-static void *refuse(const struct call *call, const char *message)
-{
-    struct error_arguments arguments = {sizeof arguments, NULL, message, INVALID_ARGUMENT};
-    return call->api->create_error(&arguments);
-}
-
-static int dtype_of(const struct buffer *buffer)
-{
-    switch (buffer->dtype) {
-    case F32: return FLOAT32;
-    case BF16: return BFLOAT16;
-    case F16: return FLOAT16;
-    case S8: return INT8;
-    default: return -1;
-    }
-}
-
-static int64_t elements(const struct buffer *buffer)
-{
-    int64_t product = 1;
-    for (int64_t i = 0; i < buffer->rank; i++)
-        product *= buffer->shape[i];
-    return product;
-}
+enum { MOST_WEIGHTS = 8 };
 
 /* Arguments: x (…, k), then weights (n, k), then as many scales: (n, 1), or empty where there is none.
    Results: (…, n) for each weight. */
 EXPORT void *native_jax_product(struct call *call)
 {
-    if (call->extensions && call->extensions->type == METADATA) {
-        struct version *answer = &((struct metadata_extension *)call->extensions)->metadata->version;
-        int minor = call->api ? call->api->version.minor : LAST_MINOR;
-        answer->major = 0;
-        answer->minor = minor >= FIRST_MINOR && minor <= LAST_MINOR ? minor : LAST_MINOR;
+    if (is_question(call))
         return NULL;
-    }
     struct buffer **given = call->arguments.items, *x = given[0];
     int64_t count = call->results.count;
     if (count > MOST_WEIGHTS || call->arguments.count != 1 + 2 * count || x->rank < 1 || dtype_of(x) != FLOAT32)
@@ -126,4 +27,51 @@ EXPORT void *native_jax_product(struct call *call)
     }
     native_product(x->data, m, weights, (int)count, y);
     return NULL;
+}
+
+/* Whether a buffer is float32 of the shape (a, b, c, d). */
+static int is(const struct buffer *buffer, int64_t a, int64_t b, int64_t c, int64_t d)
+{
+    const int64_t *shape = buffer->shape;
+    return buffer->dtype == F32 && buffer->rank == 4 && shape[0] == a && shape[1] == b && shape[2] == c && shape[3] == d;
+}
+
+/* Arguments: q (B, N, 1, D), k and v (B, K, 1, D), keys and values (B, K, C, D), all float32; which keys each row sees
+   (B, C) bool, the offset () int32 and the scale () float32.
+   Results: y as q, keys and values, which are those given: the new ones are written to them. */
+EXPORT void *native_jax_attend(struct call *call)
+{
+    if (is_question(call))
+        return NULL;
+    struct buffer **given = call->arguments.items, **results = call->results.items;
+    if (call->arguments.count != 8 || call->results.count != 3 || given[0]->rank != 4 || given[3]->rank != 4)
+        return refuse(call, "attention to a cache takes eight arguments");
+    const int64_t *q = given[0]->shape, *keys = given[3]->shape, *seen = given[5]->shape;
+    struct attention a = {
+        .q = given[0]->data,
+        .k = given[1]->data,
+        .v = given[2]->data,
+        .keys = results[1]->data,
+        .values = results[2]->data,
+        .y = results[0]->data,
+        .seen = given[5]->data,
+        .batch = q[0],
+        .heads = q[1],
+        .groups = keys[1],
+        .width = q[3],
+        .capacity = keys[2],
+        .offset = *(int32_t *)given[6]->data,
+        .seen_step = keys[2],
+        .scale = *(float *)given[7]->data,
+    };
+    if (!is(given[0], a.batch, a.heads, 1, a.width) || !is(given[1], a.batch, a.groups, 1, a.width)
+        || !is(given[2], a.batch, a.groups, 1, a.width) || !is(given[3], a.batch, a.groups, a.capacity, a.width)
+        || !is(given[4], a.batch, a.groups, a.capacity, a.width) || given[5]->dtype != PRED || given[5]->rank != 2
+        || seen[0] != a.batch || seen[1] != a.capacity || a.heads % a.groups)
+        return refuse(call, "the tensors of an attention to a cache do not fit each other");
+    if (a.keys != given[3]->data || a.values != given[4]->data)
+        return refuse(call, "the cache of an attention was not given to be written to");
+    if (a.offset < 0 || a.offset >= a.capacity)
+        return refuse(call, "an attention's new key is beyond its cache");
+    return native_attend(&a) ? NULL : refuse(call, "there is no memory for an attention");
 }

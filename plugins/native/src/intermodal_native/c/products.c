@@ -3,7 +3,7 @@
 
 enum { SHARES = 2 };              /* chunks for each thread, so that one that is held up has less to do */
 enum { LEAST_BYTES = 16 << 10 };  /* of weights in a chunk: long enough for the prefetcher */
-enum { MANY = 48 };               /* rows of x from which on a weight is worth rewriting into panels */
+enum { MANY = 96 };               /* rows of x from which on a weight is worth rewriting into panels */
 enum { PANEL_ROWS = 48 };         /* a multiple of what every path puts into a panel */
 
 typedef void multiply(int dtype, struct span s);

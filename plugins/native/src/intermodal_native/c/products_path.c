@@ -106,7 +106,7 @@ INLINE void all_rows(const int dtype, struct span s)
 enum { AHEAD = 8192 }; /* bytes, in which the memory answers; the processor by itself asks too late for narrow weights */
 
 /* The same for one row of x: rows of the weight one after the other, so that all that is read is one stream. */
-INLINE void one_row(const int dtype, struct span s, int64_t row)
+INLINE void one_row(const int dtype, struct span s, int64_t row, const char *end)
 {
     enum { SUMS = 4 };
     const int64_t step = SUMS * LANES;
@@ -114,8 +114,10 @@ INLINE void one_row(const int dtype, struct span s, int64_t row)
     vec sums[SUMS] = {{0}};
     int64_t at = 0;
     for (; at + step <= s.k; at += step) {
-        for (int64_t next = at * BYTES[dtype]; next < (at + step) * BYTES[dtype]; next += 64)
-            __builtin_prefetch(w + next + AHEAD, 0, 2);
+        for (int64_t next = at * BYTES[dtype]; next < (at + step) * BYTES[dtype]; next += CACHE_LINE) {
+            const char *line = w + next + AHEAD;
+            __builtin_prefetch(line < end ? line : end, 0, 2);
+        }
 #pragma GCC unroll 4
         for (int i = 0; i < SUMS; i++)
             sums[i] += load(dtype, w, at + i * LANES) * load(FLOAT32, s.x, at + i * LANES);
@@ -134,8 +136,12 @@ INLINE void multiply(const int dtype, struct span s)
         all_rows(dtype, s);
         return;
     }
+    const char *start = (const char *)s.weight + s.first * s.k * BYTES[dtype];
+    const char *end = (const char *)s.weight + s.last * s.k * BYTES[dtype] - 1; /* what is behind is another thread's */
+    for (const char *line = start; line < start + AHEAD && line < end; line += CACHE_LINE)
+        __builtin_prefetch(line, 0, 2);
     for (int64_t row = s.first; row < s.last; row++)
-        one_row(dtype, s, row);
+        one_row(dtype, s, row, end);
 }
 
 void NAME(product)(int dtype, struct span s)
