@@ -16,6 +16,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "tutorial" / "README.md"
 GOAL = ROOT / "contrib" / "qwen2"
+BEYOND = {"test_qwen2_keras.py": "it tests training, generation and chats, which the kit leaves out"}
 INSTALLED = ("core", "plugins/llama3", "plugins/gguf")
 OURS = re.compile(r"(__editable__.*|_)?intermodal.*|.*\.pth")
 BLOCK = re.compile(r"^```(\w+)(?: (\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -80,5 +81,7 @@ def test_the_tutorial_ends_with_contrib_qwen2_and_a_passing_kit(environment, tmp
     assert steps >= 7
     assert list((where / "dist").glob("intermodal_qwen2-*.whl"))
     for path in sorted(path for path in GOAL.rglob("*") if path.suffix in (".py", ".toml", ".md")):
+        if path.name in BEYOND:
+            continue
         name = path.relative_to(GOAL)
         assert (where / name).read_text(encoding="utf-8") == path.read_text(encoding="utf-8"), name

@@ -43,6 +43,7 @@ BUILTIN = (
     Command("label-tokens", "tell the labels of words: names, places, …", "intermodal.commands.label_tokens"),
     Command("fill-mask", "tell what may stand behind a mask", "intermodal.commands.fill_mask"),
     Command("answer", "find the answer to a question in a text", "intermodal.commands.answer"),
+    Command("ask-document", "find the answer to a question on a page", "intermodal.commands.ask_document"),
     Command("embed", "make a vector of each text", "intermodal.commands.embed"),
     Command("inspect", "tell from the headers alone what a checkpoint is", "intermodal.commands.inspect"),
     Command("convert", "write a checkpoint as a Hugging Face folder", "intermodal.commands.convert"),
