@@ -99,6 +99,18 @@ def test_outputs_are_those_of_peft(name, tied, bases, tmp_path):
         assert_close(ours(IDS), logits(adapted))
 
 
+def test_greedy_ids_are_those_of_peft_before_and_after_merging(bases, tmp_path):
+    adapted = trained(bases(), tmp_path, task_type="CAUSAL_LM", target_modules="all-linear")
+    ids, options = IDS[:1, :5], {"max_new_tokens": 12, "do_sample": False}
+    mask = torch.ones(ids.shape, dtype=torch.long)
+    given = {"input_ids": torch.tensor(ids.astype("int64")), "attention_mask": mask}
+    expected = adapted.generate(**given, **options, eos_token_id=None).numpy()
+    ours = intermodal.load(tmp_path)
+    np.testing.assert_array_equal(ours.generate(ids, **options, eos_token_id=[]), expected)
+    ours.merge_adapter()
+    np.testing.assert_array_equal(ours.generate(ids, **options, eos_token_id=[]), expected)
+
+
 @pytest.mark.parametrize("name", ["plain", "patterns", "dora", "embeddings and head, whole"])
 def test_converted_weights_are_those_that_peft_merges(name, bases, tmp_path):
     adapted = trained(bases(), tmp_path / "adapter", task_type="CAUSAL_LM", **CASES[name])

@@ -115,3 +115,11 @@ def test_a_tokenizer_may_come_from_elsewhere(classifier, classify, tmp_path):
         intermodal.pipeline(model=tmp_path)
     for tokenizer in (classifier, classify.tokenizer):
         assert_same(intermodal.pipeline(model=tmp_path, tokenizer=tokenizer)(TEXTS), classify(TEXTS))
+
+
+def test_a_processor_that_nothing_asks_is_refused(classify):
+    for name in ("processor", "image_processor", "feature_extractor"):
+        with pytest.raises(InputError, match=r"bert reads text alone.*leave it out"):
+            intermodal.pipeline(model=classify.model, **{name: object()})
+    with pytest.raises(InputError, match="a pipeline takes one of them"):
+        intermodal.pipeline(model=classify.model, processor=object(), image_processor=object())

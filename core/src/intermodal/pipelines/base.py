@@ -97,6 +97,12 @@ class Pipeline:
                 f"The pipeline {self.task} reads text, and the checkpoint holds no tokenizer: pass "
                 "tokenizer=intermodal.AutoTokenizer.from_pretrained(…)."
             )
+        family = model.family
+        if processor is not None and not (family.processor or family.image_processor or family.feature_extractor):
+            raise InputError(
+                f"{family.name} reads text alone, so nothing would ask the processor, image_processor or "
+                "feature_extractor that was given: leave it out."
+            )
         self.model, self.tokenizer = model, cast("Tokenizer", found)
         self._processor = processor
         if not self.reads_text:
