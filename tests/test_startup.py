@@ -6,8 +6,11 @@ import sys
 
 import pytest
 from intermodal.commands import BUILTIN
+from intermodal.testing.reference import make_reference, save_reference
 
 HEAVY = {"keras", "numpy", "jax", "torch", "tensorflow", "transformers", "huggingface_hub", "tokenizers", "rich"}
+
+TINY = {"vocab_size": 20, "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
 
 RUN = """
 import contextlib, io, sys
@@ -69,6 +72,21 @@ def test_every_official_plugin_module_is_light():
         "assert 'llama' in printed.getvalue()"
     )
     assert not HEAVY & imported_by(code)
+
+
+@pytest.mark.parametrize(
+    ("backend", "others"), [("jax", {"torch", "tensorflow", "transformers"}), ("torch", {"tensorflow", "transformers"})]
+)
+def test_loading_and_generating_import_no_other_backend(backend, others, tmp_path, monkeypatch):
+    monkeypatch.setenv("KERAS_BACKEND", backend)
+    save_reference(make_reference("LlamaForCausalLM", TINY, seed=1), tmp_path)
+    code = (
+        f"import intermodal; model = intermodal.load({str(tmp_path)!r}, progress=False)\n"
+        "assert model.generate({'input_ids': [[1, 2, 3]]}, max_new_tokens=2).shape == (1, 5)"
+    )
+    modules = imported_by(code)
+    assert backend in modules
+    assert not others & modules
 
 
 def test_the_public_names_are_what_they_say():
