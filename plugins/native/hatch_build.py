@@ -23,7 +23,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 PACKAGE = Path("src/intermodal_native")
 LIBRARY = "libintermodal_native.so"
-FLAGS = ["-std=gnu11", "-O3", "-fPIC", "-fvisibility=hidden", "-Wall", "-Wextra", "-pthread"]
+FLAGS = ["-std=gnu11", "-O3", "-fPIC", "-fvisibility=hidden", "-Wall", "-Wextra", "-fno-math-errno", "-pthread"]
 EXACT = ["-ffp-contract=off", "-fno-trapping-math"]
 """For files that have to give the bits of another program: each product and each sum is rounded."""
 PATHS = {

@@ -4,9 +4,8 @@ import intermodal
 import keras
 import numpy as np
 import pytest
-from intermodal.errors import ConfigError, InputError, TaskError
+from intermodal.errors import InputError, TaskError
 from intermodal.testing.reference import assert_close, make_reference, reference_outputs, save_reference
-from intermodal_vit.config import ACTIVATIONS, ViTConfig
 from keras import ops
 
 PIXELS = np.random.default_rng(5).standard_normal((2, 3, 20, 20)).astype("float32")
@@ -101,13 +100,3 @@ def test_a_model_of_the_size_of_vit_base(tmp_path):
     pixels = np.random.default_rng(8).standard_normal((1, 3, 224, 224)).astype("float32")
     model = intermodal.load(save_reference(reference, tmp_path))
     assert_close(model(pixels), reference_outputs(reference, pixel_values=pixels)["logits"])
-
-
-def test_activations_that_are_taken_for_one_are_the_same_function():
-    torch, functions = pytest.importorskip("torch"), pytest.importorskip("transformers").activations.ACT2FN
-    x = torch.linspace(-9, 9, 1001, dtype=torch.float64)
-    for name, same in ACTIVATIONS.items():
-        torch.testing.assert_close(functions[name](x), functions[same](x), rtol=0, atol=1e-9)
-    for name in set(functions) - set(ACTIVATIONS):
-        with pytest.raises(ConfigError, match="hidden_act"):
-            ViTConfig.from_hf({"hidden_act": name})

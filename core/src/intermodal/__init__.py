@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from intermodal.auto.models import (
         AutoModel,
         AutoModelForAudioClassification,
+        AutoModelForAudioFrameClassification,
+        AutoModelForAudioXVector,
         AutoModelForCausalLM,
         AutoModelForCTC,
         AutoModelForDocumentQuestionAnswering,
@@ -42,6 +44,8 @@ __all__ = [
     "AutoImageProcessor",
     "AutoModel",
     "AutoModelForAudioClassification",
+    "AutoModelForAudioFrameClassification",
+    "AutoModelForAudioXVector",
     "AutoModelForCTC",
     "AutoModelForCausalLM",
     "AutoModelForDocumentQuestionAnswering",

@@ -38,12 +38,17 @@ if TYPE_CHECKING:
     from intermodal.layers.parameters import Tree
     from intermodal.layers.step import Step
     from intermodal.presets import CausalLMPreset, Preset
+    from intermodal.processing.encoded import Encoded
+    from intermodal.processing.encoding import array_as, as_tensors
     from intermodal.processing.image_processor import IMAGE_CHECKS, ImageProcessor
+    from intermodal.processing.images import read_image
     from intermodal.processing.processor import Processor
     from intermodal.processing.tokenizer import Tokenizer, TokenizerParts
+    from intermodal.processing.word_boxes import check_word_boxes, read_words, token_boxes
     from intermodal.sources.base import Access, Repository, Source
     from intermodal.tasks.base import TaskModel
     from intermodal.tasks.sentence import SentenceEmbedding
+    from intermodal.unfinished import unfinished
     from intermodal.weights.map import (
         Alias,
         Ignored,
@@ -52,6 +57,7 @@ if TYPE_CHECKING:
         Weight,
         WeightMap,
         conv1d,
+        conv2d,
         embedding,
         fuse,
         head,
@@ -89,12 +95,17 @@ _HOMES = {
     "intermodal.kernels.bundle": ("Bundle",),
     "intermodal.kernels.ops": ("ops",),
     "intermodal.presets": ("CausalLMPreset", "Preset"),
+    "intermodal.processing.encoded": ("Encoded",),
+    "intermodal.processing.encoding": ("array_as", "as_tensors"),
+    "intermodal.processing.images": ("read_image",),
     "intermodal.processing.image_processor": ("IMAGE_CHECKS", "ImageProcessor"),
     "intermodal.processing.processor": ("Processor",),
     "intermodal.processing.tokenizer": ("Tokenizer", "TokenizerParts"),
+    "intermodal.processing.word_boxes": ("check_word_boxes", "read_words", "token_boxes"),
     "intermodal.sources.base": ("Access", "Repository", "Source"),
     "intermodal.tasks.base": ("TaskModel",),
     "intermodal.tasks.sentence": ("SentenceEmbedding",),
+    "intermodal.unfinished": ("unfinished",),
     "intermodal.weights.map": (
         "Alias",
         "Ignored",
@@ -103,6 +114,7 @@ _HOMES = {
         "Weight",
         "WeightMap",
         "conv1d",
+        "conv2d",
         "embedding",
         "fuse",
         "head",
@@ -143,6 +155,7 @@ __all__ = [
     "CheckpointReader",
     "ConfigReport",
     "Deinterleave",
+    "Encoded",
     "Family",
     "Flatten",
     "GgufKeys",
@@ -174,8 +187,12 @@ __all__ = [
     "Weight",
     "WeightFile",
     "WeightMap",
+    "array_as",
+    "as_tensors",
+    "check_word_boxes",
     "compiled",
     "conv1d",
+    "conv2d",
     "decoder_fields",
     "embedding",
     "errors",
@@ -191,6 +208,8 @@ __all__ = [
     "numpy_dtype",
     "one_of",
     "ops",
+    "read_image",
+    "read_words",
     "refusal",
     "renamed",
     "repeat",
@@ -198,6 +217,8 @@ __all__ = [
     "rope_parameters_to_hf",
     "rope_to_hf",
     "split",
+    "token_boxes",
+    "unfinished",
 ]
 
 

@@ -36,8 +36,8 @@ _CORE_KEYS = {
     FORMATS: ("safetensors",),
     SOURCES: ("file", "hf", "pkg"),
     COMMANDS: (
-        *("generate", "chat", "classify", "classify-image", "label-tokens", "fill-mask", "answer", "embed"),
-        *("inspect", "convert", "plugins"),
+        *("generate", "chat", "classify", "classify-image", "classify-audio", "transcribe"),
+        *("label-tokens", "fill-mask", "answer", "ask-document", "embed", "inspect", "convert", "plugins", "new"),
     ),
 }
 _SECTION = re.compile(r"^\s*\[\s*(" + "|".join(map(re.escape, GROUPS)) + r")\s*\]", re.MULTILINE)

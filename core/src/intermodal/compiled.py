@@ -30,7 +30,7 @@ class CompiledKernels(Protocol):
         written to an array of a dtype of its `TARGETS`, with the bits of the gguf package.
 
         Raises:
-            OSError, RuntimeError: they cannot be used on this machine, and why.
+            ImportError, OSError, RuntimeError: they cannot be used on this machine, and why.
         """
         ...
 
@@ -45,7 +45,7 @@ def for_cpu(user: str) -> Any | None:
         return None
     try:
         return manager().kernels("cpu").module(user)
-    except (PluginError, OSError, RuntimeError) as error:
+    except (PluginError, ImportError, OSError, RuntimeError) as error:
         warnings.warn(
             f"Compiled kernels are installed and cannot be used, so that generation is slower: {error}",
             RuntimeWarning,

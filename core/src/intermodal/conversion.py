@@ -31,9 +31,12 @@ def convert(
     subfolder: str | None = None,
     cache_dir: str | Path | None = None,
     local_files_only: bool = False,
+    adapter: str | Path | None = None,
     progress: bool = True,
 ) -> Path:
     """Write a checkpoint as a Hugging Face folder: safetensors, config.json, generation_config.json, tokenizer files.
+
+    Of an adapter the model is written with the adapter merged, as PEFT's `merge_and_unload` does it.
 
     Everything goes through the family's weight map, from the source's dialect to Hugging Face's names and values. One
     tensor is in memory at a time, and Keras is not needed.
@@ -60,7 +63,8 @@ def convert(
     check_storage(dtype)
     shard = parse_size(max_shard_size)
     access = Access(revision, token, cache_dir, local_files_only, False, subfolder)
-    examined = examine(str(source), access=access, family=family, strict=strict, config=config)
+    adapting = None if adapter is None else str(adapter)
+    examined = examine(str(source), access=access, family=family, strict=strict, config=config, adapter=adapting)
     examined.checkpoint.prepare()
     check_tied_copies(examined)
     tokenizer = checkpoint_tokenizer(examined.checkpoint)

@@ -54,6 +54,10 @@ class AmbiguousPluginError(PluginError):
     """Two installed plugins claim the same key."""
 
 
+class UnfinishedError(PluginError):
+    """A plugin has come to a place that its author has still to write."""
+
+
 # --- configuration ---------------------------------------------------------------------------------------------------
 
 

@@ -10,6 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from intermodal.adapters.adapter_config import read_adapter_config
+from intermodal.adapters.checkpoint import AdaptedCheckpoint
+from intermodal.adapters.opening import is_adapter, open_base, without_place
 from intermodal.checkpoints import open_checkpoint
 from intermodal.checkpoints.base import Checkpoint
 from intermodal.checkpoints.renamed import RenamedCheckpoint
@@ -27,8 +30,10 @@ from intermodal.weights.map import HUGGINGFACE, WeightMap
 from intermodal.weights.plan import Plan, make_plan
 
 if TYPE_CHECKING:
+    from intermodal.adapters.adapter_config import AdapterConfig
     from intermodal.config import ConfigReport, ModelConfig
     from intermodal.plugins import LoadedFamily
+    from intermodal.sources.base import Repository
 
 LABELS = frozenset(("num_labels", "id2label", "label2id"))
 """Config keys that say how many labels a head has."""
@@ -78,6 +83,7 @@ def examine(
     variant: str | None = None,
     key_mapping: Mapping[str, str] | None = None,
     ignore_mismatched_sizes: bool = False,
+    adapter: str | None = None,
 ) -> Examined:
     """Source, checkpoint, catalog, config and weight map of a URI. Nothing large is read or allocated.
 
@@ -88,10 +94,11 @@ def examine(
     """
     plugins = manager()
     if checkpoint is None:
-        repository = open_repository(uri, access or Access(), plugins.source)
-        checkpoint = open_checkpoint(repository, plugins.reader, variant=variant)
-    if key_mapping:
+        checkpoint = open_source(uri, access or Access(), variant, key_mapping, adapter)
+    elif key_mapping:
         checkpoint = RenamedCheckpoint(checkpoint, key_mapping)
+    if isinstance(checkpoint, AdaptedCheckpoint) and checkpoint.adapter_config.task != "text-generation":
+        task = task or checkpoint.adapter_config.task  # that one is written for all models that generate
     owner = plugins.family(checkpoint.family_key, override=family)
     given, overrides = (None, config) if config is None or isinstance(config, Mapping) else (config.to_hf(), None)
     raw = given or raw_config(checkpoint, owner.family)
@@ -105,6 +112,10 @@ def examine(
         saved = SENTENCE_TASK
     wanted = task or saved or BACKBONE_TASK
     typed, report = resolve(owner.family.config).from_hf(raw, strict=strict, overrides=overrides)
+    if isinstance(checkpoint, AdaptedCheckpoint) and checkpoint.bind(plugins.weight_map(owner, typed, wanted)):
+        untied = {**(overrides or {}), "tie_word_embeddings": False}
+        typed, report = resolve(owner.family.config).from_hf(raw, strict=strict, overrides=untied)
+        checkpoint.bind(plugins.weight_map(owner, typed, wanted))
     if given is None and not LABELS & (overrides or {}).keys():
         typed = _labels_of_head(typed, checkpoint, owner, wanted, warnings)
     weight_map = plugins.weight_map(owner, typed, wanted)
@@ -137,6 +148,38 @@ def examine(
             "is NEW and random, and must be trained before it is of use."
         )
     return Examined(uri, checkpoint, owner, typed, report, wanted, saved, weight_map, plan, warnings, sentences)
+
+
+def open_source(
+    uri: str,
+    access: Access,
+    variant: str | None = None,
+    key_mapping: Mapping[str, str] | None = None,
+    adapter: str | None = None,
+) -> Checkpoint:
+    """The checkpoint of a URI; of an adapter's, or with an adapter, that of its model with the adapter on it.
+
+    Args are those of `load`.
+
+    Raises:
+        IntermodalError: it cannot be found or opened.
+    """
+    plugins = manager()
+    repository = open_repository(uri, access, plugins.source)
+    adapting: Repository | None = None
+    adapter_config: AdapterConfig | None = None
+    if adapter is not None:
+        adapting = open_repository(adapter, without_place(access), plugins.source)
+        adapter_config = read_adapter_config(adapting)
+    elif is_adapter(repository):
+        adapting, adapter_config = repository, read_adapter_config(repository)
+        repository = open_base(adapting, adapter_config, access)
+    checkpoint = open_checkpoint(repository, plugins.reader, variant=variant)
+    if key_mapping:
+        checkpoint = RenamedCheckpoint(checkpoint, key_mapping)
+    if adapting is None or adapter_config is None:
+        return checkpoint
+    return AdaptedCheckpoint(checkpoint, adapting, adapter_config)
 
 
 def raw_config(checkpoint: Checkpoint, family: Family) -> dict[str, Any]:

@@ -34,8 +34,9 @@ class Family:
         feature_extractor: for families that take sound: a class that reads preprocessor_config.json (`from_hf`), makes
             arrays of recordings, and gives its files for export (`files`). `AutoFeatureExtractor` looks here.
         processor: for families that take images beside text: the subclass of `Processor` that joins a tokenizer and an
-            image processor, and knows what tokens an image becomes. Without one, `model.processor` is the image
-            processor or the feature extractor.
+            image processor, and knows what tokens an image becomes. For families that make text of sound, a class
+            that is made with the tokenizer, the feature extractor, the config and processor_config.json. Without one,
+            `model.processor` is the image processor or the feature extractor.
         refused: model types and architectures that look near but differ, and why.
         api: the `API_VERSION` it was written for.
     """

@@ -98,6 +98,7 @@ def inspect(
     subfolder: str | None = None,
     cache_dir: str | Path | None = None,
     local_files_only: bool = False,
+    adapter: str | Path | None = None,
 ) -> Inspection:
     """Look at a checkpoint without reading its weights; of a remote one, only headers are fetched.
 
@@ -109,15 +110,11 @@ def inspect(
     Raises:
         SourceError, CheckpointError: the files cannot be found or opened.
     """
-    from intermodal.checkpoints import open_checkpoint
-    from intermodal.examination import examine
-    from intermodal.plugins import manager
-    from intermodal.sources import open_repository
+    from intermodal.examination import examine, open_source
 
     check_storage(dtype)
     access = Access(revision, token, cache_dir, local_files_only, False, subfolder)
-    plugins = manager()
-    checkpoint = open_checkpoint(open_repository(str(uri), access, plugins.source), plugins.reader)
+    checkpoint = open_source(str(uri), access, adapter=None if adapter is None else str(adapter))
     result = Inspection(str(uri), checkpoint.repository.revision, format=checkpoint.format)
     result.family_key = checkpoint.family_key
     _count(result, checkpoint)

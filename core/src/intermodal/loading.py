@@ -39,12 +39,14 @@ def load(
     cache_dir: str | Path | None = None,
     local_files_only: bool = False,
     force_download: bool = False,
+    adapter: str | Path | None = None,
     progress: bool = True,
 ) -> TaskModel:
     """Load a checkpoint as a Keras model.
 
     Args:
-        uri: a folder or file, `hf://org/name[@revision][/subfolder]`, or `pkg://package/file`. A `.keras` file that
+        uri: a folder or file, `hf://org/name[@revision][/subfolder]`, or `pkg://package/file`. Of a LoRA adapter the
+            model is loaded that its adapter_config.json names, with the adapter on it. A `.keras` file that
             `model.save` wrote is read as Keras reads it; all but backend and device is settled in it.
         task: the Hub's name of a task (`"text-generation"`, `"text-classification"`, `"feature-extraction"`, …).
             None: what the checkpoint was saved as. Another than that makes a new head, and says so.
@@ -63,6 +65,7 @@ def load(
         ignore_mismatched_sizes: weights whose tensor has another shape than the config says are made anew, which the
             report says; else they are an error.
         subfolder, cache_dir, local_files_only, force_download: as huggingface_hub takes them.
+        adapter: where a LoRA adapter is that goes on the model, by PEFT's files.
         progress: show progress bars in a terminal.
 
     Returns:
@@ -77,7 +80,7 @@ def load(
         from intermodal.tasks.restore import load_keras_file
 
         settled = {"task": task, "dtype": dtype, "config": config, "family": family, "key_mapping": key_mapping}
-        elsewhere = {"revision": revision, "subfolder": subfolder, "variant": variant}
+        elsewhere = {"revision": revision, "subfolder": subfolder, "variant": variant, "adapter": adapter}
         with _device_scope(device):
             return load_keras_file(uri, **settled, **elsewhere, ignore_mismatched_sizes=ignore_mismatched_sizes or None)
     from intermodal.examination import examine
@@ -93,6 +96,7 @@ def load(
         variant=variant,
         key_mapping=key_mapping,
         ignore_mismatched_sizes=ignore_mismatched_sizes,
+        adapter=None if adapter is None else str(adapter),
     )
     return load_examined(examined, dtype, device=device, progress=progress)
 
@@ -101,16 +105,24 @@ def load_examined(
     examined: Examined, dtype: str = "auto", *, device: str | None = None, progress: bool = True
 ) -> TaskModel:
     """The second half of `load`, from a plan to a model with its report. Args are those of `load`."""
+    from intermodal.adapters.checkpoint import AdaptedCheckpoint
     from intermodal.plugins import manager
     from intermodal.weights.describe import describe
 
     if examined.plan.pieces:
         examined.checkpoint.prepare()
     check_tied_copies(examined)
+    updates = {}
+    if isinstance(examined.checkpoint, AdaptedCheckpoint):
+        updates = examined.checkpoint.take_linears(examined.plan)
     started = time.perf_counter()
     with _device_scope(device), supply_of(examined, dtype, progress=progress) as supply:
         processing = read_processing(examined)  # while threads read the weights
         model = build(examined, supply, dtype)
+        if updates:
+            from intermodal.layers.lora import add_updates
+
+            add_updates(model, updates)
     for name, value in processing.items():
         setattr(model, name, value)
     model.report = describe(model, examined, dtype, time.perf_counter() - started)

@@ -47,6 +47,29 @@ def test_linear_of_one_row_at_sizes_that_are_computed_differently(shape, stored)
         close(kernels.linear(x, bundle), reference.linear(x, bundle), 4e-6)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize(("stride", "padding", "groups"), [(1, 0, 1), (2, 3, 1), (2, 1, 4), (1, 2, 2)])
+def test_conv2d_is_torchs(stride, padding, groups, dtype):
+    torch = pytest.importorskip("torch")
+    bundle = Bundle(tensor(16, 8 // groups, 3, 5, dtype=dtype), tensor(16, dtype=dtype))
+    x = tensor(2, 9, 12, 8)
+    values, *stored = (
+        torch.from_numpy(np.array(ops.convert_to_numpy(ops.cast(part, "float32"))))
+        for part in (x, bundle.weight, bundle.bias)
+    )
+    expected = torch.nn.functional.conv2d(values.movedim(-1, 1), *stored, stride, padding, groups=groups)
+    for form in (kernels, reference):
+        close(form.conv2d(x, bundle, stride=stride, padding=padding), expected.movedim(1, -1).numpy(), 4e-6)
+
+
+def test_a_function_computed_as_one_computes_the_same():
+    def scaled(x, w, *, times):
+        return {"y": kernels.linear(x, w["layers"][0]) * times}
+
+    tree, x = {"layers": [Bundle(tensor(6, 8), tensor(6))]}, tensor(3, 8)
+    close(kernels.as_one(scaled, ("times",))(x, tree, times=3)["y"], scaled(x, tree, times=3)["y"])
+
+
 @pytest.mark.parametrize("kind", BUNDLES)
 @pytest.mark.parametrize("shape", [(1, 1, 8), (2, 5, 8)])
 def test_linears_are_each_a_linear(kind, shape):
@@ -138,8 +161,9 @@ MASKS = {
 }
 
 
+@pytest.mark.parametrize("biased", [False, True])
 @pytest.mark.parametrize("kind", MASKS)
-def test_attention_under_every_mask(kind):
+def test_attention_under_every_mask(kind, biased):
     options = dict(MASKS[kind])
     queries, offset = 4, options.get("offset", 0)
     keys = queries + offset
@@ -150,9 +174,9 @@ def test_attention_under_every_mask(kind):
     if "blocks" in options:
         options["blocks"] = ops.convert_to_tensor(options["blocks"], dtype="int32")
     q, k, v = tensor(2, 6, queries, 8), tensor(2, 2, keys, 8), tensor(2, 2, keys, 8)
-    valid = options.pop("valid", None)
-    expected = reference.attention(q, k, v, reference.attention_mask(valid, queries, keys, **options), scale=0.3)
-    got = kernels.attention(q, k, v, kernels.attention_mask(valid, queries, keys, **options), scale=0.3)
+    valid, bias = options.pop("valid", None), tensor(1, 6, queries, keys) if biased else None
+    masks = (module.attention_mask(valid, queries, keys, **options) for module in (reference, kernels))
+    expected, got = (m.attention(q, k, v, next(masks), scale=0.3, bias=bias) for m in (reference, kernels))
     got, expected = ops.convert_to_numpy(got), ops.convert_to_numpy(expected)
     if valid is not None and not options.get("offset"):
         got, expected = got[:, :, 2:], expected[:, :, 2:]  # rows of padding see nothing and are not compared
@@ -232,5 +256,16 @@ def test_reference_attention_is_torch_attention():
     got = ops.convert_to_numpy(reference.attention(*map(ops.convert_to_tensor, (q, k, v)), mask, scale=0.4))
     expected = torch.nn.functional.scaled_dot_product_attention(
         *(torch.tensor(np.array(x)) for x in (q, k, v)), is_causal=True, scale=0.4, enable_gqa=True
+    )
+    np.testing.assert_allclose(got, expected.numpy(), atol=2e-6)
+
+
+def test_reference_attention_with_a_bias_is_torch_attention():
+    torch = pytest.importorskip("torch")
+    q, k, v, bias = (np.array(ops.convert_to_numpy(tensor(2, n, 5, w))) for n, w in ((6, 8), (2, 8), (2, 8), (6, 5)))
+    tensors = map(ops.convert_to_tensor, (q, k, v))
+    got = ops.convert_to_numpy(reference.attention(*tensors, None, scale=0.4, bias=ops.convert_to_tensor(bias)))
+    expected = torch.nn.functional.scaled_dot_product_attention(
+        *map(torch.tensor, (q, k, v)), attn_mask=torch.tensor(bias), scale=0.4, enable_gqa=True
     )
     np.testing.assert_allclose(got, expected.numpy(), atol=2e-6)

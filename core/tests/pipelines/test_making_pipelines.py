@@ -69,10 +69,6 @@ def test_options_of_the_pipeline_hold_unless_a_call_says_otherwise(classifier):
 @pytest.mark.parametrize(
     ("task", "says"),
     [
-        ("image-classification", "core has no model for it"),
-        ("audio-classification", r"intermodal.load\(uri, 'audio-classification'\)"),
-        ("automatic-speech-recognition", "core has no model for it"),
-        ("document-question-answering", "core has no model for it"),
         ("summarization", "'text-generation'"),
         ("text-clasification", "Did you mean 'text-classification'"),
     ],

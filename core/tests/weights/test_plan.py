@@ -68,7 +68,7 @@ def test_what_a_checkpoint_may_lack_is_left_out_as_a_whole_or_new_with_the_head(
     assert plan.new == ()
     assert {variable.name for variable in plan.variables} == set(plan.pieces)
     half = {**found, "model.pooler.weight": info("model.pooler.weight", (4, 4))}
-    with pytest.raises(WeightError, match=r"missing \(1\): pooler.bias \(4,\)"):
+    with pytest.raises(WeightError, match=r"missing \(1\): model.pooler.bias \(4,\)"):
         make_plan(pooled("left out"), half)
     with pytest.raises(WeightError, match=r"missing \(2\): model.pooler.weight"):
         make_plan(pooled("new"), found)

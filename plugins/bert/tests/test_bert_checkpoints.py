@@ -1,13 +1,17 @@
 """BERT checkpoints as they are found: prefixes, older names, no pooler, other tasks, defects; and written back."""
 
-import json
-
 import intermodal
 import numpy as np
 import pytest
 from intermodal.errors import MissingPluginError, TaskError, WeightError
-from intermodal.testing.reference import assert_close, make_reference, reference_outputs, save_reference
-from safetensors.numpy import load_file, save_file
+from intermodal.testing.reference import (
+    assert_close,
+    edit_checkpoint,
+    make_reference,
+    reference_outputs,
+    save_reference,
+    tensor_bytes,
+)
 
 IDS = np.random.default_rng(5).integers(3, 99, (2, 17)).astype("int32")
 POOLER = ["pooler.dense.weight", "pooler.dense.bias"]
@@ -28,16 +32,6 @@ def folder(reference, tmp_path):
     return save_reference(reference, tmp_path / "checkpoint")
 
 
-def rewrite(folder, change=None, **config):
-    """Change a checkpoint's tensors and config keys (None removes a key)."""
-    if change is not None:
-        tensors = load_file(folder / "model.safetensors")
-        save_file(change(tensors), folder / "model.safetensors", metadata={"format": "pt"})
-    raw = {**json.loads((folder / "config.json").read_text()), **config}
-    (folder / "config.json").write_text(json.dumps({k: v for k, v in raw.items() if v is not None}))
-    return folder
-
-
 def check(model, expected):
     got = model(IDS)
     for name in ("prediction_logits", "seq_relationship_logits"):
@@ -53,7 +47,7 @@ def test_gamma_and_beta_are_names_of_single_tensors(folder, expected):
         }
         return {names.get(name, name): values for name, values in tensors.items()}
 
-    check(intermodal.load(rewrite(folder, older)), expected)
+    check(intermodal.load(edit_checkpoint(folder, older)), expected)
 
 
 def test_the_layout_of_googles_own_files(folder, reference):
@@ -68,7 +62,9 @@ def test_the_layout_of_googles_own_files(folder, reference):
         older["cls.predictions.decoder.weight"] = tensors["bert.embeddings.word_embeddings.weight"]
         return older
 
-    rewrite(folder, google, architectures=["BertForMaskedLM"], position_embedding_type="absolute", pooler_type="first")
+    edit_checkpoint(
+        folder, google, architectures=["BertForMaskedLM"], position_embedding_type="absolute", pooler_type="first"
+    )
     model = intermodal.load(folder)
     assert model.task == "fill-mask"
     assert_close(model(IDS), reference_outputs(reference, input_ids=IDS)["prediction_logits"])
@@ -97,23 +93,23 @@ def test_each_part_of_pretraining_has_its_trained_head(folder, expected):
 
 def test_architectures_absent(folder, tiny, tmp_path, expected):
     with pytest.warns(UserWarning, match="names no architectures"):
-        check(intermodal.load(rewrite(folder, architectures=None)), expected)
+        check(intermodal.load(edit_checkpoint(folder, architectures=None)), expected)
     with pytest.warns(UserWarning, match="classifier.weight is NEW|classifier.weight, classifier.bias is NEW"):
         intermodal.load(folder, task="text-classification")
     classifier = make_reference("BertForSequenceClassification", tiny)
-    other = rewrite(save_reference(classifier, tmp_path / "classifier"), architectures=None)
+    other = edit_checkpoint(save_reference(classifier, tmp_path / "classifier"), architectures=None)
     with pytest.raises(TaskError, match=r"may be for text-classification or token-classification or multiple-choice"):
         intermodal.load(other)
     wanted = reference_outputs(classifier, input_ids=IDS)["logits"]
     assert_close(intermodal.load(other, task="text-classification")(IDS), wanted)
-    bare = rewrite(save_reference(make_reference("BertModel", tiny), tmp_path / "bare"), architectures=None)
+    bare = edit_checkpoint(save_reference(make_reference("BertModel", tiny), tmp_path / "bare"), architectures=None)
     with pytest.warns(UserWarning, match="loaded as the backbone alone.$"):
         assert intermodal.load(bare).task == "feature-extraction"
 
 
 def test_an_encoder_without_pooler(tiny, tmp_path):
     reference = make_reference("BertForMaskedLM", tiny)
-    folder = rewrite(save_reference(reference, tmp_path), architectures=["BertModel"])
+    folder = edit_checkpoint(save_reference(reference, tmp_path), architectures=["BertModel"])
     model = intermodal.load(folder)
     got = model(IDS)
     assert list(got) == ["last_hidden_state"]
@@ -128,13 +124,13 @@ def test_half_a_pooler_is_refused(folder):
         return tensors
 
     with pytest.raises(WeightError, match=r"missing \(1\): pooler.dense.bias"):
-        intermodal.load(rewrite(folder, halved), task="feature-extraction")
+        intermodal.load(edit_checkpoint(folder, halved), task="feature-extraction")
 
 
 def test_a_classifier_without_its_pooler_is_refused_and_a_new_one_gets_one(tiny, tmp_path):
     saved = save_reference(make_reference("BertForSequenceClassification", tiny), tmp_path / "classifier")
     with pytest.raises(WeightError, match=r"missing \(2\): bert.pooler.dense.weight"):
-        intermodal.load(rewrite(saved, lambda t: {k: v for k, v in t.items() if "pooler" not in k}))
+        intermodal.load(edit_checkpoint(saved, lambda t: {k: v for k, v in t.items() if "pooler" not in k}))
     masked = save_reference(make_reference("BertForMaskedLM", tiny), tmp_path / "masked")
     with pytest.warns(UserWarning, match="NEW"):
         model = intermodal.load(masked, task="text-classification", config={"num_labels": 3})
@@ -153,14 +149,14 @@ def test_the_decoders_bias_alone_is_the_bias(folder, expected):
     def renamed(tensors):
         return {k.replace("predictions.bias", "predictions.decoder.bias"): v for k, v in tensors.items()}
 
-    check(intermodal.load(rewrite(folder, renamed)), expected)
+    check(intermodal.load(edit_checkpoint(folder, renamed)), expected)
 
 
 def test_models_that_look_near_are_refused_by_name(folder):
     with pytest.raises(TaskError, match=r"BertLMHeadModel.*decoder"):
-        intermodal.load(rewrite(folder, architectures=["BertLMHeadModel"]))
+        intermodal.load(edit_checkpoint(folder, architectures=["BertLMHeadModel"]))
     with pytest.raises(MissingPluginError, match=r"roberta.*family of its own"):
-        intermodal.load(rewrite(folder, model_type="roberta"), family="bert")
+        intermodal.load(edit_checkpoint(folder, model_type="roberta"), family="bert")
 
 
 def test_an_untied_decoder_is_exported_as_transformers_reads_it(tiny, tmp_path):
@@ -169,7 +165,7 @@ def test_an_untied_decoder_is_exported_as_transformers_reads_it(tiny, tmp_path):
     made = make_reference("BertForMaskedLM", {**tiny, "tie_word_embeddings": False})
     source = save_reference(made, tmp_path / "source", dtype="bfloat16")
     intermodal.load(source).save_pretrained(tmp_path / "written")
-    written, original = _bits(tmp_path / "written"), _bits(source)
+    written, original = tensor_bytes(tmp_path / "written"), tensor_bytes(source)
     assert written.keys() == original.keys()
     for name, bits in written.items():
         np.testing.assert_array_equal(bits, original[name], err_msg=name)
@@ -183,17 +179,8 @@ def test_what_was_read_by_older_names_is_written_by_todays(folder, reference, tm
     def older(tensors):
         return {k.replace("LayerNorm.weight", "LayerNorm.gamma"): v for k, v in tensors.items()}
 
-    original = _bits(folder)
-    intermodal.convert(rewrite(folder, older), tmp_path / "written")
-    written = _bits(tmp_path / "written")
+    original = tensor_bytes(folder)
+    intermodal.convert(edit_checkpoint(folder, older), tmp_path / "written")
+    written = tensor_bytes(tmp_path / "written")
     assert written.keys() == original.keys()
     assert all(np.array_equal(written[name], original[name]) for name in original)
-
-
-def _bits(folder):
-    """Raw bytes of every tensor of a folder, by name, whatever the dtype."""
-    import torch
-    from safetensors.torch import load_file as load_tensors
-
-    found = load_tensors(folder / "model.safetensors")
-    return {name: tensor.contiguous().view(torch.uint8).numpy() for name, tensor in found.items()}

@@ -6,8 +6,15 @@ import intermodal
 import numpy as np
 import pytest
 from intermodal.errors import WeightError
-from intermodal.testing.reference import assert_close, make_reference, reference_outputs, save_reference
-from safetensors.numpy import load_file, save_file
+from intermodal.testing.reference import (
+    assert_close,
+    edit_checkpoint,
+    make_reference,
+    reference_outputs,
+    save_reference,
+    tensor_bytes,
+)
+from safetensors.numpy import load_file
 
 IDS = np.random.default_rng(5).integers(3, 96, (2, 17)).astype("int32")
 
@@ -27,22 +34,12 @@ def folder(reference, tmp_path):
     return save_reference(reference, tmp_path / "checkpoint")
 
 
-def rewrite(folder, change=None, **config):
-    """Change a checkpoint's tensors and config keys."""
-    if change is not None:
-        tensors = load_file(folder / "model.safetensors")
-        save_file(change(tensors), folder / "model.safetensors", metadata={"format": "pt"})
-    raw = {**json.loads((folder / "config.json").read_text()), **config}
-    (folder / "config.json").write_text(json.dumps(raw))
-    return folder
-
-
 @pytest.mark.parametrize("prefix", ["", "model.", "language_model.model.", "model.language_model."])
 def test_every_prefix(prefix, folder, expected):
     def renamed(tensors):
         return {prefix + name.removeprefix("model."): values for name, values in tensors.items()}
 
-    assert_close(intermodal.load(rewrite(folder, renamed), task="text-generation")(IDS), expected)
+    assert_close(intermodal.load(edit_checkpoint(folder, renamed), task="text-generation")(IDS), expected)
 
 
 def test_shards(reference, tmp_path, expected):
@@ -61,10 +58,10 @@ def test_tied_is_the_default_and_a_copy_of_the_head_is_compared(folder, expected
     def with_head(tensors, factor=1):
         return {**tensors, "lm_head.weight": tensors["model.embed_tokens.weight"] * np.float32(factor)}
 
-    model = intermodal.load(rewrite(folder, with_head))
+    model = intermodal.load(edit_checkpoint(folder, with_head))
     assert model.report.tied == {"lm_head.weight": "embed_tokens.weight"}
     with pytest.raises(WeightError, match="tie_word_embeddings"):
-        intermodal.load(rewrite(folder, lambda tensors: with_head(tensors, 2)))
+        intermodal.load(edit_checkpoint(folder, lambda tensors: with_head(tensors, 2)))
 
 
 def test_a_missing_norm_is_named(folder):
@@ -73,7 +70,7 @@ def test_a_missing_norm_is_named(folder):
         return tensors
 
     with pytest.raises(WeightError, match=r"missing \(1\): model.layers.0.self_attn.q_norm.weight \(16,\)"):
-        intermodal.load(rewrite(folder, changed))
+        intermodal.load(edit_checkpoint(folder, changed))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
@@ -85,7 +82,7 @@ def test_export_is_bit_for_bit_and_transformers_reads_it(dtype, both, tiny, tmp_
     source = save_reference(made, tmp_path / "source", dtype=dtype)
     model = intermodal.load(source)
     model.save_pretrained(tmp_path / "written", max_shard_size="40KB")
-    original, written = _bits(source), _bits(tmp_path / "written")
+    original, written = tensor_bytes(source), tensor_bytes(tmp_path / "written")
     assert original.keys() == written.keys()
     for name, bits in written.items():
         np.testing.assert_array_equal(bits, original[name], err_msg=name)
@@ -101,16 +98,3 @@ def test_another_task_makes_a_new_head_and_says_so(folder):
     with pytest.warns(UserWarning, match=r"score.weight is NEW"):
         model = intermodal.load(folder, task="text-classification", config={"num_labels": 3})
     assert model(IDS).shape == (2, 3)
-
-
-def _bits(folder):
-    """Raw bytes of every tensor of a folder, by name, whatever the dtype."""
-    import torch
-    from safetensors import safe_open
-
-    found = {}
-    for path in sorted(folder.glob("*.safetensors")):
-        with safe_open(path, "pt") as file:
-            for name in file.keys():  # noqa: SIM118 - it is no mapping
-                found[name] = file.get_tensor(name).contiguous().view(torch.uint8).numpy()
-    return found

@@ -8,9 +8,9 @@ import intermodal
 import numpy as np
 import pytest
 from intermodal.errors import ConfigError, WeightError
-from intermodal.testing.reference import assert_close, reference_outputs, save_reference
+from intermodal.testing.reference import assert_close, edit_checkpoint, reference_outputs, save_reference
 from intermodal_gemma3.image_config import GemmaConfig
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
 
 R = importlib.util.module_from_spec(
     spec := importlib.util.spec_from_file_location("image_reference", Path(__file__).with_name("image_reference.py"))
@@ -54,14 +54,6 @@ def folder(reference, tmp_path):
     return save_reference(reference, tmp_path / "checkpoint")
 
 
-def rewrite(folder, change, **config):
-    tensors = load_file(folder / "model.safetensors")
-    save_file(change(tensors), folder / "model.safetensors", metadata={"format": "pt"})
-    raw = {**json.loads((folder / "config.json").read_text()), **config}
-    (folder / "config.json").write_text(json.dumps(raw))
-    return folder
-
-
 def with_prefixes(prefixes):
     def renamed(name):
         for old, new in zip(WRITTEN, prefixes, strict=True):
@@ -74,7 +66,7 @@ def with_prefixes(prefixes):
 
 @pytest.mark.parametrize("prefixes", PREFIXES)
 def test_every_prefix(prefixes, folder, expected):
-    model = intermodal.load(rewrite(folder, with_prefixes(prefixes)))
+    model = intermodal.load(edit_checkpoint(folder, with_prefixes(prefixes)))
     assert_close(model(INPUTS), expected)
     assert list(model.report.prefix.values()) == list(prefixes)
 
@@ -88,7 +80,9 @@ def test_the_head_under_both_names(name, tmp_path):
         (own,) = [key for key in tensors if key.endswith("lm_head.weight")]
         return {name if key == own else key: values for key, values in tensors.items()}
 
-    assert_close(intermodal.load(rewrite(folder, renamed))(INPUTS), reference_outputs(reference, **INPUTS)["logits"])
+    assert_close(
+        intermodal.load(edit_checkpoint(folder, renamed))(INPUTS), reference_outputs(reference, **INPUTS)["logits"]
+    )
 
 
 def test_a_copy_of_the_tied_head_is_compared(folder):
@@ -96,7 +90,7 @@ def test_a_copy_of_the_tied_head_is_compared(folder):
         return {**tensors, "lm_head.weight": tensors["language_model.model.embed_tokens.weight"] * np.float32(2)}
 
     with pytest.raises(WeightError, match="tie_word_embeddings"):
-        intermodal.load(rewrite(folder, copied))
+        intermodal.load(edit_checkpoint(folder, copied))
 
 
 def test_missing_and_unexpected_tensors_are_named(folder):
@@ -107,7 +101,7 @@ def test_missing_and_unexpected_tensors_are_named(folder):
     with pytest.raises(
         WeightError, match=r"missing \(1\): vision_tower.encoder.layers.1.mlp.fc1.bias \(40,\)"
     ) as error:
-        intermodal.load(rewrite(folder, changed))
+        intermodal.load(edit_checkpoint(folder, changed))
     assert "unexpected (1): vision_tower.extra" in str(error.value)
 
 
@@ -169,7 +163,7 @@ def test_export_is_bit_for_bit_and_transformers_reads_all_of_it(how, tied, tmp_p
         intermodal.convert(source, tmp_path / "written")
     else:
         intermodal.load(source).save_pretrained(tmp_path / "written")
-    original = load_file(rewrite(source, with_prefixes(PREFIXES[0])) / "model.safetensors")
+    original = load_file(edit_checkpoint(source, with_prefixes(PREFIXES[0])) / "model.safetensors")
     written = load_file(tmp_path / "written" / "model.safetensors")
     assert {n.removeprefix("language_model.lm") for n in original} == {
         n.removeprefix("lm").removeprefix("language_model.lm") for n in written

@@ -7,8 +7,15 @@ import intermodal
 import numpy as np
 import pytest
 from intermodal.errors import IntermodalError, TaskError, WeightError
-from intermodal.testing.reference import assert_close, make_reference, reference_outputs, save_reference
-from safetensors.numpy import load_file, save_file
+from intermodal.testing.reference import (
+    assert_close,
+    edit_checkpoint,
+    make_reference,
+    reference_outputs,
+    save_reference,
+    tensor_bytes,
+)
+from safetensors.numpy import load_file
 
 IDS = np.random.default_rng(5).integers(3, 96, (2, 17)).astype("int32")
 
@@ -28,42 +35,32 @@ def folder(reference, tmp_path):
     return save_reference(reference, tmp_path / "checkpoint")
 
 
-def rewrite(folder, change=None, **config):
-    """Change a checkpoint's tensors and config keys (None removes a key)."""
-    if change is not None:
-        tensors = load_file(folder / "model.safetensors")
-        save_file(change(tensors), folder / "model.safetensors", metadata={"format": "pt"})
-    raw = {**json.loads((folder / "config.json").read_text()), **config}
-    (folder / "config.json").write_text(json.dumps({k: v for k, v in raw.items() if v is not None}))
-    return folder
-
-
 def test_architectures_absent(folder, expected):
     with pytest.warns(UserWarning, match="names no architectures"):
-        assert_close(intermodal.load(rewrite(folder, architectures=None))(IDS), expected)
+        assert_close(intermodal.load(edit_checkpoint(folder, architectures=None))(IDS), expected)
 
 
 def test_inv_freq_of_old_checkpoints_is_ignored_with_its_reason(folder, expected):
     def old(tensors):
         return {**tensors, "model.layers.0.self_attn.rotary_emb.inv_freq": np.ones(6, "float32")}
 
-    model = intermodal.load(rewrite(folder, old))
+    model = intermodal.load(edit_checkpoint(folder, old))
     assert list(model.report.ignored.values()) == ["computed from the config"]
     assert_close(model(IDS), expected)
 
 
 def test_wrong_shape_names_tensor_and_config(folder):
     with pytest.raises(WeightError, match=r"q_proj.weight in model.safetensors: shape \(48, 48\), the config says"):
-        intermodal.load(rewrite(folder, num_attention_heads=8, head_dim=12))
+        intermodal.load(edit_checkpoint(folder, num_attention_heads=8, head_dim=12))
 
 
 def test_unknown_model_type(folder):
     with pytest.raises(IntermodalError, match="no_such_model"):
-        intermodal.load(rewrite(folder, model_type="no_such_model"))
+        intermodal.load(edit_checkpoint(folder, model_type="no_such_model"))
 
 
 def test_an_unknown_architecture_is_refused_until_a_task_is_named(folder, expected):
-    rewrite(folder, architectures=["OddForCausalLM"])
+    edit_checkpoint(folder, architectures=["OddForCausalLM"])
     with pytest.raises(TaskError, match="OddForCausalLM"):
         intermodal.load(folder)
     assert_close(intermodal.load(folder, "text-generation")(IDS), expected)
@@ -98,7 +95,7 @@ def test_convert_keeps_values_and_needs_no_keras(folder, expected, tmp_path):
     )
     subprocess.run([sys.executable, "-c", code, str(folder), str(tmp_path / "out")], check=True)
     assert_close(intermodal.load(tmp_path / "out")(IDS), expected)
-    written, original = _bits(tmp_path / "out"), _bits(folder)
+    written, original = tensor_bytes(tmp_path / "out"), tensor_bytes(folder)
     assert all(np.array_equal(written[name], original[name]) for name in original)
 
 
@@ -112,17 +109,3 @@ def test_a_failed_save_leaves_the_old_folder_alone(folder, tmp_path, monkeypatch
         model.save_pretrained(target)
     assert (target / "model.safetensors").read_bytes() == before
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
-
-
-def _bits(folder):
-    """Raw bytes of every tensor of a folder, by name, whatever the dtype."""
-    from safetensors import safe_open
-
-    found = {}
-    for path in sorted(folder.glob("*.safetensors")):
-        with safe_open(path, "pt") as file:
-            import torch
-
-            for name in file.keys():  # noqa: SIM118 - it is no mapping
-                found[name] = file.get_tensor(name).contiguous().view(torch.uint8).numpy()
-    return found

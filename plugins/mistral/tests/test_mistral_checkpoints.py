@@ -1,13 +1,17 @@
 """Mistral checkpoints as they are found: prefixes, shards, ties, other tasks, defects; and written back."""
 
-import json
-
 import intermodal
 import numpy as np
 import pytest
 from intermodal.errors import WeightError
-from intermodal.testing.reference import assert_close, make_reference, reference_outputs, save_reference
-from safetensors.numpy import load_file, save_file
+from intermodal.testing.reference import (
+    assert_close,
+    edit_checkpoint,
+    make_reference,
+    reference_outputs,
+    save_reference,
+)
+from safetensors.numpy import load_file
 
 IDS = np.random.default_rng(5).integers(3, 96, (2, 17)).astype("int32")
 
@@ -27,16 +31,6 @@ def folder(reference, tmp_path):
     return save_reference(reference, tmp_path / "checkpoint")
 
 
-def rewrite(folder, change=None, **config):
-    """Change a checkpoint's tensors and config keys (None removes a key)."""
-    if change is not None:
-        tensors = load_file(folder / "model.safetensors")
-        save_file(change(tensors), folder / "model.safetensors", metadata={"format": "pt"})
-    raw = {**json.loads((folder / "config.json").read_text()), **config}
-    (folder / "config.json").write_text(json.dumps({k: v for k, v in raw.items() if v is not None}))
-    return folder
-
-
 def test_shards_beside_the_same_weights_in_another_layout(reference, tmp_path, expected):
     folder = save_reference(reference, tmp_path, shard_bytes=30_000)
     assert len(list(folder.glob("*.safetensors"))) > 2
@@ -51,7 +45,7 @@ def test_biases_and_other_extra_tensors_are_refused_by_name(folder):
         return {**tensors, "model.layers.0.self_attn.q_proj.bias": np.ones(48, "float32")}
 
     with pytest.raises(WeightError, match=r"unexpected \(1\): model.layers.0.self_attn.q_proj.bias"):
-        intermodal.load(rewrite(folder, biased))
+        intermodal.load(edit_checkpoint(folder, biased))
 
 
 MINISTRAL = {"layer_types": ["full_attention", "sliding_attention"], "sliding_window": 6, "head_dim": 12}

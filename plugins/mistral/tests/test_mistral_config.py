@@ -7,25 +7,20 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from intermodal.config import RopeParameters, inverse_frequencies
+from intermodal.config import inverse_frequencies
 from intermodal.errors import ConfigError
+from intermodal.testing import ROPE_REFUSED, TINY_DECODER
+from intermodal.testing.arbitrary import check_any_config
 from intermodal_mistral.config import MistralConfig
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
 TINY: dict[str, Any] = {
+    **TINY_DECODER,
     "model_type": "mistral",
     "architectures": ["MistralForCausalLM"],
-    "vocab_size": 61,
-    "hidden_size": 32,
-    "intermediate_size": 48,
     "num_hidden_layers": 1,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "max_position_embeddings": 64,
     "initializer_range": 0.3,
     "eos_token_id": [2, 3],
 }
@@ -36,25 +31,6 @@ LLAMA31 = {
     "high_freq_factor": 4.0,
     "original_max_position_embeddings": 16,
 }
-NUMBERS = (
-    "vocab_size",
-    "hidden_size",
-    "intermediate_size",
-    "num_hidden_layers",
-    "num_attention_heads",
-    "num_key_value_heads",
-    "head_dim",
-    "hidden_act",
-    "max_position_embeddings",
-    "rms_norm_eps",
-    "sliding_window",
-    "tie_word_embeddings",
-    "pad_token_id",
-    "bos_token_id",
-    "eos_token_id",
-    "num_labels",
-    "problem_type",
-)
 
 
 def read(raw: dict[str, Any], **options: Any) -> MistralConfig:
@@ -67,7 +43,7 @@ def theirs(raw: dict[str, Any]) -> Any:
 
 def assert_same(config: MistralConfig, reference: Any) -> None:
     """Every number that shapes or computes the model agrees."""
-    for name in NUMBERS:
+    for name in config.checks().keys() - {"architectures", "id2label", "label2id"}:
         expected = getattr(reference, name)
         assert getattr(config, name) == (tuple(expected) if isinstance(expected, list) else expected), name
     rotary = transformers.models.mistral.modeling_mistral.MistralRotaryEmbedding(reference)
@@ -145,10 +121,9 @@ def test_an_integer_that_stands_for_a_float_is_exported_as_one() -> None:
     ("change", "named"),
     [
         ({"hidden_act": "gelu"}, "hidden_act = 'gelu'"),
-        ({"partial_rotary_factor": 0.5}, "partial_rotary_factor = 0.5"),
         ({"rope_parameters": {"rope_type": "default", "partial_rotary_factor": 0.5}}, "partial_rotary_factor = 0.5"),
-        ({"rope_scaling": {"type": "dynamic", "factor": 2.0}}, "rope_scaling.type = 'dynamic'"),
-        ({"rope_parameters": {"full_attention": LLAMA31}}, "rope_parameters = "),
+        (ROPE_REFUSED["rope dynamic"], "rope_scaling.type = 'dynamic'"),
+        (ROPE_REFUSED["rope by layer kind"], "rope_parameters = "),
         ({"num_key_value_heads": 3}, "num_key_value_heads = 3"),
         ({"head_dim": 7}, "head_dim = 7"),
         ({"num_attention_heads": 0}, "num_attention_heads = 0"),
@@ -185,7 +160,7 @@ def test_layers_that_differ_read_and_export_as_transformers_ministral(model_type
     (tmp_path / "config.json").write_text(json.dumps(config.to_hf()))
     reference = transformers.AutoConfig.from_pretrained(tmp_path)
     assert type(reference) is transformers.MinistralConfig
-    assert (reference.layer_types, reference.sliding_window, reference.head_dim) == (MIXED, 7, 8)
+    assert (reference.layer_types, reference.sliding_window, reference.head_dim) == (MIXED, 7, 12)
     assert read(config.to_hf()) == config
 
 
@@ -215,31 +190,9 @@ def test_as_many_key_value_heads_as_heads_where_an_older_file_says_null() -> Non
     assert_same(config, theirs(config.to_hf()))
 
 
-# --- whatever a file holds --------------------------------------------------------------------------------------------
+def test_whatever_a_file_holds_is_refused_or_read_and_written_back() -> None:
+    def computes(config: MistralConfig) -> None:
+        if config.head_dim <= 256:
+            assert np.isfinite(inverse_frequencies(config.rope, config.head_dim)[0]).all()
 
-_SCALARS = (
-    st.none()
-    | st.booleans()
-    | st.integers(-2, 64)
-    | st.floats()
-    | st.text(max_size=4)
-    | st.sampled_from([10**18, 10**400, "4096", "yarn", "llama3"])
-)
-_JSON = st.recursive(
-    _SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3)
-)
-_ROPE = st.dictionaries(st.sampled_from([*RopeParameters.__dataclass_fields__, "type", "other"]), _SCALARS, max_size=6)
-_CONFIGS = st.dictionaries(st.sampled_from([*sorted(MistralConfig.known_keys()), "other"]), _JSON, max_size=4)
-
-
-@settings(max_examples=400, deadline=None, database=None)
-@given(_CONFIGS, st.dictionaries(st.sampled_from(["rope_parameters", "rope_scaling"]), _ROPE, max_size=2))
-def test_whatever_a_file_holds_is_refused_or_read_and_written_back(raw: dict[str, Any], rope: dict[str, Any]) -> None:
-    try:
-        config, report = MistralConfig.from_hf(raw | rope)
-    except ConfigError:
-        return
-    json.dumps([report.to_json(), report.lines()])
-    assert read(json.loads(json.dumps(config.to_hf()))) == config
-    if config.head_dim <= 256:
-        assert np.isfinite(inverse_frequencies(config.rope, config.head_dim)[0]).all()
+    check_any_config(MistralConfig, computes)

@@ -47,8 +47,8 @@ def check(native, x, weights, scales=None):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("m", [1, 2, 3, 5, 6, 7, 13, 32, 33])
-@pytest.mark.parametrize(("n", "k"), [(1, 1), (3, 15), (64, 64), (37, 203)])
+@pytest.mark.parametrize("m", [1, 2, 3, 5, 6, 7, 13, 32, 33, 48, 59])
+@pytest.mark.parametrize(("n", "k"), [(1, 1), (3, 15), (64, 64), (37, 203), (101, 1030)])
 def test_a_product_is_numpy_s(native, dtype, m, n, k):
     x = random.standard_normal((m, k)).astype("float32")
     check(native, x, [stored(random.standard_normal((n, k)), dtype)])

@@ -33,12 +33,12 @@ class Qwen2Config(ModelConfig):
     Attributes:
         head_dim: width of one head; absent or null, it is `hidden_size / num_attention_heads`, rounded down.
         num_key_value_heads: heads of keys and values; null is as many as of queries.
-        sliding_window: a token sees itself and the `sliding_window - 1` before it; None without `use_sliding_window`.
-        max_window_layers: how many layers, from the first, have no window where `layer_types` is absent or null.
-        layer_types: `"full_attention"` or `"sliding_attention"` for each layer.
         rope: rotary parameters in their normal form, from `rope_parameters`, `rope_scaling` and `rope_theta`.
         pad_token_id: the padding, which sequence classification looks for; -1 and null are none.
         eos_token_id: one id or several that end a text.
+        sliding_window: a token sees itself and the `sliding_window - 1` before it; None without `use_sliding_window`.
+        max_window_layers: how many layers, from the first, have no window where `layer_types` is absent or null.
+        layer_types: `"full_attention"` or `"sliding_attention"` for each layer.
     """
 
     model_types: ClassVar[tuple[str, ...]] = ("qwen2",)
@@ -57,14 +57,14 @@ class Qwen2Config(ModelConfig):
     max_position_embeddings: int = fields.size(DEFAULT_CONTEXT, most=1 << 31)
     rms_norm_eps: float = fields.number(1e-6, least=0.0, most=1.0)
     tie_word_embeddings: bool = fields.flag(False)
-    use_sliding_window: bool = fields.flag(False)
-    sliding_window: int | None = fields.size(4096, most=1 << 31, nullable=True)
-    max_window_layers: int = fields.size(28, least=0, most=1 << 12)
-    layer_types: tuple[str, ...] | None = fields.choices(None, {FULL: FULL, SLIDING: SLIDING}, nullable=True)
     rope: RopeParameters = DEFAULT_ROPE
     pad_token_id: int | None = fields.token_id(None)
     bos_token_id: int | None = fields.token_id(None)
     eos_token_id: int | tuple[int, ...] | None = fields.token_ids(None)
+    use_sliding_window: bool = fields.flag(False)
+    sliding_window: int | None = fields.size(4096, most=1 << 31, nullable=True)
+    max_window_layers: int = fields.size(28, least=0, most=1 << 12)
+    layer_types: tuple[str, ...] | None = fields.choices(None, {FULL: FULL, SLIDING: SLIDING}, nullable=True)
 
     @property
     def context_length(self) -> int:

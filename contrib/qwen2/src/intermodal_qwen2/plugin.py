@@ -24,7 +24,7 @@ QWEN2 = Family(
         "qwen2_vl": "it has an image encoder and rotates positions in three dimensions",
         "qwen2_5_vl": "it has an image encoder and rotates positions in three dimensions",
         "qwen2_audio": "it has an audio encoder",
-        "Qwen2ForRewardModel": "its head is made of two layers, and its code is the repository's own",
+        "Qwen2ForRewardModel": "its head has two layers, and its code is the repository's own",
     },
 )
 

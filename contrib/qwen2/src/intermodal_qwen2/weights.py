@@ -14,7 +14,8 @@ IGNORED = (
 
 def weight_map(config: Qwen2Config, task: str) -> WeightMap:
     """The weight map of a config for a task."""
-    hidden, feed_forward = config.hidden_size, config.intermediate_size
+    hidden = config.hidden_size
+    feed_forward = config.intermediate_size
     queries = config.num_attention_heads * config.head_dim
     keys = config.num_key_value_heads * config.head_dim
     block = [
@@ -45,9 +46,8 @@ def _head(config: Qwen2Config, task: str) -> list[Weight]:
     hidden = config.hidden_size
     match task:
         case "text-generation":
-            tied = "embed_tokens.weight" if config.tie_word_embeddings else None
-            axes = ("vocabulary", "hidden")
-            return head(linear("lm_head", hidden, config.vocab_size, axes=axes, gguf="output"), tied_to=tied)
+            weights = linear("lm_head", hidden, config.vocab_size, axes=("vocabulary", "hidden"), gguf="output")
+            return head(weights, tied_to="embed_tokens.weight" if config.tie_word_embeddings else None)
         case "text-classification":
             return head(linear("score", hidden, config.num_labels))
         case "token-classification":

@@ -8,23 +8,6 @@ from typing import Any, ClassVar
 
 from intermodal.api import ModelConfig, Problem, Rule, fields, one_of
 
-_TANH_FORM = "gelu_pytorch_tanh"
-
-ACTIVATIONS = {
-    "gelu": "gelu",
-    "gelu_python": "gelu",
-    _TANH_FORM: _TANH_FORM,
-    "gelu_new": _TANH_FORM,
-    "gelu_fast": _TANH_FORM,
-    "gelu_accurate": _TANH_FORM,
-    "gelu_python_tanh": _TANH_FORM,
-    "relu": "relu",
-    "silu": "silu",
-    "swish": "silu",
-    "tanh": "tanh",
-}
-"""Values of `hidden_act` and `pooler_act`, and which of them are the same function."""
-
 MOST_SIDE = 1 << 14
 
 
@@ -74,14 +57,14 @@ class ViTConfig(ModelConfig):
     num_hidden_layers: int = fields.size(12, most=1 << 12)
     num_attention_heads: int = fields.size(12, most=1 << 14)
     intermediate_size: int = fields.size(3072, most=1 << 22)
-    hidden_act: str = fields.choice("gelu", ACTIVATIONS)
+    hidden_act: str = fields.activation("gelu")
     layer_norm_eps: float = fields.number(1e-12, least=0.0, most=1.0)
     image_size: tuple[int, int] = fields.checked((224, 224), SIDES)
     patch_size: tuple[int, int] = fields.checked((16, 16), SIDES)
     num_channels: int = fields.size(3, most=1 << 10)
     qkv_bias: bool = fields.flag(True)
     pooler_output_size: int | None = fields.checked(None, fields.integer(0, 1 << 20), nullable=True)
-    pooler_act: str = fields.choice("tanh", ACTIVATIONS)
+    pooler_act: str = fields.activation("tanh")
 
     @property
     def head_dim(self) -> int:

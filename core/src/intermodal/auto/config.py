@@ -92,7 +92,7 @@ def read_raw(location: Location) -> tuple[dict[str, Any], str]:
     Raises:
         ConfigError: there is no config.json, or it names no model type.
     """
-    repository = location.open()
+    repository = location.open_model()
     if repository.has(CONFIG) and not _is_other_format(repository):
         return _read(repository)
     from intermodal.checkpoints import open_checkpoint

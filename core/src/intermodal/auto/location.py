@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import os
-import re
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from intermodal.errors import SourceError
 from intermodal.sources.base import Access, check_file_name
+from intermodal.sources.names import uri_of_name
 
 if TYPE_CHECKING:
     from intermodal.sources.base import Repository
 
 ACCESS = ("revision", "token", "cache_dir", "local_files_only", "force_download", "subfolder")
-_HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?(@.+)?")
-_FILES = (".safetensors", ".gguf", ".keras", ".json", ".bin")  # a file that is not there is no repository
 _NO_EFFECT = ("proxies", "resume_download", "code_revision", "mirror", "tqdm_class")
 _TRUST = (
     "trust_remote_code=True would run Python that the repository holds, which intermodal never does. What it would do "
@@ -50,11 +47,21 @@ class Location:
 
         return open_repository(self.uri, self.access, manager().source)
 
+    def open_model(self) -> Repository:
+        """The repository, or where it holds an adapter that of the adapter's model."""
+        from intermodal.adapters.adapter_config import read_adapter_config
+        from intermodal.adapters.opening import is_adapter, open_base
+
+        repository = self.open()
+        if not is_adapter(repository):
+            return repository
+        return open_base(repository, read_adapter_config(repository), self.access)
+
 
 def take_location(name: str | os.PathLike[str], arguments: dict[str, Any]) -> Location:
     """Take the arguments that say where and how out of `arguments`, and what they come to.
 
-    As in transformers, `org/name` and the old names of one word (`bert-base-uncased`) are repositories on the Hub
+    As in transformers, `org/name` and the old names of one word (`gpt2`) are repositories on the Hub
     unless there is a folder of that name. URIs (`hf://…`, `pkg://…`) and paths are taken too.
 
     Args:
@@ -75,17 +82,10 @@ def take_location(name: str | os.PathLike[str], arguments: dict[str, Any]) -> Lo
         )
     gguf_file = arguments.pop("gguf_file", None)
     access = {key: arguments.pop(key) for key in ACCESS if key in arguments}
-    uri = _uri(os.fspath(name))
+    uri = uri_of_name(os.fspath(name))
     if gguf_file is not None:
         folder = (access.pop("subfolder", None) or "").strip("/")
         uri = "/".join(part for part in (uri.rstrip("/"), folder, check_file_name(gguf_file, uri)) if part)
     access["local_files_only"] = bool(access.get("local_files_only"))
     access["force_download"] = bool(access.get("force_download"))
     return Location(uri, Access(**{**access, "subfolder": access.get("subfolder") or None}), os.fspath(name))
-
-
-def _uri(name: str) -> str:
-    if "://" in name or Path(name).expanduser().exists():
-        return name
-    is_path = name.startswith(("./", "../")) or name in (".", "..") or name.endswith(_FILES)
-    return f"hf://{name}" if _HUB_NAME.fullmatch(name) and not is_path else name

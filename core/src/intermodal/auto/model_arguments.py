@@ -11,7 +11,17 @@ from intermodal.errors import TaskError
 if TYPE_CHECKING:
     from intermodal.auto.location import Location
 
-_LOAD = ("variant", "key_mapping", "ignore_mismatched_sizes", "family", "strict", "backend", "device", "progress")
+_LOAD = (
+    "variant",
+    "key_mapping",
+    "ignore_mismatched_sizes",
+    "family",
+    "strict",
+    "backend",
+    "device",
+    "progress",
+    "adapter",
+)
 # What is done here anyway, whatever they say.
 _ALWAYS = {"low_cpu_mem_usage": (True, False, None), "use_safetensors": (True, None), "weights_only": (True, None)}
 _ALWAYS |= dict.fromkeys(("load_in_8bit", "load_in_4bit"), (False, None))

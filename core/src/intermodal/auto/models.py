@@ -190,6 +190,18 @@ class AutoModelForAudioClassification(_AutoModelFor):
     task = "audio-classification"
 
 
+class AutoModelForAudioFrameClassification(_AutoModelFor):
+    """A class for each frame of a recording."""
+
+    task = "audio-frame-classification"
+
+
+class AutoModelForAudioXVector(_AutoModelFor):
+    """A vector of the speaker."""
+
+    task = "audio-xvector"
+
+
 class AutoModelForCTC(_AutoModelFor):
     """Speech recognition by connectionist temporal classification."""
 

@@ -130,14 +130,13 @@ class AutoProcessor(_AutoProcessing):
     @classmethod
     def _read(cls, repository: Repository, family: Family, raw: dict[str, Any], overrides: dict[str, Any]) -> Any:
         from intermodal.families import resolve
-        from intermodal.processing.load import tokenizer_from_repository
+        from intermodal.processing.load import tokenizer_from_repository, tokenizer_of
         from intermodal.processing.load_processor import processor_from_repository
-        from intermodal.processing.tokenizer import Tokenizer
 
         if overrides:
             raise ConfigError(f"AutoProcessor takes no {', '.join(overrides)}: change the parts of what it returns.")
         parts = tokenizer_from_repository(repository)
-        tokenizer = Tokenizer(parts) if parts else None
+        tokenizer = tokenizer_of(parts) if parts else None
         if family.processor:
             config, _ = resolve(family.config).from_hf(raw)
             return processor_from_repository(repository, family, tokenizer, config)

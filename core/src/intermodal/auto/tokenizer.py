@@ -30,7 +30,7 @@ class AutoTokenizer(NeverMade):
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike[str], **kwargs: Any) -> Tokenizer:
         """Read a tokenizer: tokenizer.json as it is, else tekken.json, vocab.json with merges.txt, vocab.txt,
-        tokenizer.model, or what a GGUF file carries.
+        tokenizer.model, or what a GGUF file carries. An adapter that brings none has its model's.
 
         Args:
             pretrained_model_name_or_path: `org/name` on the Hub, a folder, a file, or any URI of `intermodal.load`.
@@ -90,7 +90,7 @@ def own_class(name: str | os.PathLike[str], arguments: dict[str, Any]) -> Any:
     from intermodal.auto.config import CONFIG, class_of, read_raw
 
     location = take_location(name, dict(arguments))
-    if not location.open().has(CONFIG):
+    if not location.open_model().has(CONFIG):
         return None
     try:
         return _REGISTERED.get(class_of(read_raw(location)[1]))
@@ -99,14 +99,18 @@ def own_class(name: str | os.PathLike[str], arguments: dict[str, Any]) -> Any:
 
 
 def _read(location: Location, overrides: dict[str, Any]) -> Tokenizer | None:
-    from intermodal.processing.load import checkpoint_tokenizer, tokenizer_from_repository
-    from intermodal.processing.tokenizer import Tokenizer
+    from intermodal.adapters.opening import is_adapter
+    from intermodal.processing.load import checkpoint_tokenizer, tokenizer_from_repository, tokenizer_of
 
     repository = location.open()
+    parts = tokenizer_from_repository(repository, overrides) if is_adapter(repository) else None
+    if parts is not None:
+        return tokenizer_of(parts)
+    repository = location.open_model()
     if repository.selected is None or repository.selected.endswith((".json", ".safetensors", ".txt", ".model")):
         parts = tokenizer_from_repository(repository, overrides)
         if parts is not None:
-            return Tokenizer(parts)
+            return tokenizer_of(parts)
     suffixes = {
         name.rpartition(".")[2] for name in (repository.selected and [repository.selected]) or repository.files()
     }

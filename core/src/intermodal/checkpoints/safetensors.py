@@ -199,7 +199,7 @@ class SafetensorsReader(CheckpointReader):
         if files == ["adapter_model.safetensors"]:
             raise CheckpointError(
                 f"{uri} is an adapter (adapter_model.safetensors), not a model: it only holds what was trained on top "
-                "of one. Load the model that its adapter_config.json names as base_model_name_or_path."
+                "of one. With the adapter_config.json that belongs to it, load(model, adapter=…) puts it on its model."
             )
         models = [name for name in files if not name.startswith((CONSOLIDATED, "adapter_model"))]
         consolidated = [name for name in CONSOLIDATED_FILES if repository.has(name) and repository.has(PARAMS)]

@@ -38,13 +38,17 @@ BUILTIN = (
     Command("chat", "talk to a model", "intermodal.commands.chat"),
     Command("classify", "tell the labels of texts, the model's own or any", "intermodal.commands.classify"),
     Command("classify-image", "tell the labels of images", "intermodal.commands.classify_image"),
+    Command("classify-audio", "tell the labels of recordings", "intermodal.commands.classify_audio"),
+    Command("transcribe", "tell what is said in recordings", "intermodal.commands.transcribe"),
     Command("label-tokens", "tell the labels of words: names, places, …", "intermodal.commands.label_tokens"),
     Command("fill-mask", "tell what may stand behind a mask", "intermodal.commands.fill_mask"),
     Command("answer", "find the answer to a question in a text", "intermodal.commands.answer"),
+    Command("ask-document", "find the answer to a question on a page", "intermodal.commands.ask_document"),
     Command("embed", "make a vector of each text", "intermodal.commands.embed"),
     Command("inspect", "tell from the headers alone what a checkpoint is", "intermodal.commands.inspect"),
     Command("convert", "write a checkpoint as a Hugging Face folder", "intermodal.commands.convert"),
     Command("plugins", "list the installed plugins", "intermodal.commands.plugins"),
+    Command("new", "start a plugin for a new family", "intermodal.commands.new"),
 )
 
 TRACEBACK = "INTERMODAL_TRACEBACK"

@@ -12,6 +12,7 @@ def add_source(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--revision", help="branch, tag or commit on the Hub")
     group.add_argument("--subfolder", help="folder of the repository that holds the checkpoint")
     group.add_argument("--cache-dir", metavar="DIR", help="where downloads are kept (default: huggingface_hub's)")
+    group.add_argument("--adapter", metavar="URI", help="a LoRA adapter that goes on the model")
     group.add_argument("--offline", action="store_true", help="use only what has been downloaded before")
     group.add_argument("--family", help="the family or plugin to read it with, where that is not clear")
     group.add_argument(
@@ -25,6 +26,7 @@ def source_keywords(args: argparse.Namespace) -> dict[str, Any]:
         "revision": args.revision,
         "subfolder": args.subfolder,
         "cache_dir": args.cache_dir,
+        "adapter": args.adapter,
         "local_files_only": args.offline,
         "family": args.family,
         "strict": not args.no_strict,

@@ -31,6 +31,7 @@ class ModelConfig:
         inert_keys: keys without effect in this family, and why; they add to `common.COMMON_INERT`.
         rules: keys without effect for some values only; they add to `common.COMMON_RULES`.
         spelled_keys: keys that `read_spellings` takes and `write_spellings` gives.
+        other_names: key → field, where config.json may have another name for a field (transformers' `attribute_map`).
         parts: for models made of parts: keys that hold the config of one, and its class. A field of the same name
             holds the config; messages and reports name its keys with their path, `text_config.hidden_size`.
         raw: config.json as it was read, kept for export.
@@ -42,6 +43,7 @@ class ModelConfig:
     inert_keys: ClassVar[Mapping[str, str]] = {}
     rules: ClassVar[Mapping[str, Rule]] = {}
     spelled_keys: ClassVar[tuple[str, ...]] = ()
+    other_names: ClassVar[Mapping[str, str]] = {}
     parts: ClassVar[Mapping[str, type[ModelConfig]]] = {}
 
     architectures: tuple[str, ...] = declare.names()
@@ -144,6 +146,7 @@ class ModelConfig:
             for name, check in cls.checks().items()
             if name in account.raw
         }
+        values.update(cls._read_other_names(account, values))
         for name, part in cls.parts.items():
             content = account.take(name)
             if content is not None and not isinstance(content, Mapping):
@@ -185,7 +188,10 @@ class ModelConfig:
             changed = before is None or value != getattr(before, name) or isinstance(content.get(name), int)
             if name not in _LABEL_KEYS and changed:
                 content[name] = check.write(value)
-        for key in (*self.spelled_keys, *_LABEL_KEYS):
+        for key, name in self.other_names.items():
+            if key in content:
+                content[name] = self.checks()[name].write(getattr(self, name))
+        for key in (*self.spelled_keys, *self.other_names, *_LABEL_KEYS):
             content.pop(key, None)
         content.update(self.write_spellings())
         content.update({name: getattr(self, name).to_hf() for name in self.parts})
@@ -237,7 +243,21 @@ class ModelConfig:
     def known_keys(cls) -> frozenset[str]:
         """Every key that some table mentions; any other is foreign."""
         inert, rules = cls.tables()
-        return frozenset((*cls.checks(), *cls.spelled_keys, *cls.parts, *_LABEL_KEYS, "model_type", *inert, *rules))
+        spelled = (*cls.spelled_keys, *cls.other_names, *_LABEL_KEYS, "model_type")
+        return frozenset((*cls.checks(), *spelled, *cls.parts, *inert, *rules))
+
+    @classmethod
+    def _read_other_names(cls, account: Account, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Fields under their other names. Two that differ are refused: which one counts is not known."""
+        found = {}
+        for key, name in cls.other_names.items():
+            if key not in account.raw:
+                continue
+            given = account.take(key)
+            found[name] = value = account.read(cls.checks()[name], key, given)
+            if name in values and value is not ABSENT and values[name] not in (ABSENT, value):
+                account.refuse(key, given, f"{name} = {summary(account.raw[name])} is the same field; drop one of them")
+        return found
 
     @staticmethod
     def _read_num_labels(account: Account, values: dict[str, Any]) -> None:

@@ -9,8 +9,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 __all__ = [
+    "ACTIVATIONS",
     "BOOLEAN",
     "Check",
+    "activation",
     "checked",
     "choice",
     "choices",
@@ -27,6 +29,19 @@ __all__ = [
     "token_id",
     "token_ids",
 ]
+
+_TANH_FORM = "gelu_pytorch_tanh"
+ACTIVATIONS = {
+    "gelu": "gelu",
+    "gelu_python": "gelu",
+    _TANH_FORM: _TANH_FORM,
+    **dict.fromkeys(("gelu_new", "gelu_fast", "gelu_accurate", "gelu_python_tanh"), _TANH_FORM),
+    "relu": "relu",
+    "silu": "silu",
+    "swish": "silu",
+    "tanh": "tanh",
+}
+"""Names of transformers' activations, and of those that are one function the same one; see `kernels.activation`."""
 
 MOST_LABELS = 1 << 20
 MOST_CHOICES = 1 << 12
@@ -192,6 +207,11 @@ def choices(default: tuple[str, ...] | None, accepted: Mapping[str, str], *, nul
 
     expected = f"a list of up to {MOST_CHOICES} of " + " and ".join(f'"{name}"' for name in accepted)
     return _field(default, Check(expected, read, _as_list), nullable)
+
+
+def activation(default: str) -> Any:
+    """A field that names an activation, one of `ACTIVATIONS`; `kernels.activation` gives the function of its value."""
+    return choice(default, ACTIVATIONS)
 
 
 def token_id(default: int | None) -> Any:

@@ -1,7 +1,4 @@
-"""The loop in PyTorch: eager, in inference mode, with Python integers for offsets and a cache written in place.
-
-Weights that are stored narrower than they are computed in are widened at each use, unless `model.repack()` packed them.
-"""
+"""The loop in PyTorch: eager, in inference mode, with Python integers for offsets and a cache written in place."""
 
 from __future__ import annotations
 

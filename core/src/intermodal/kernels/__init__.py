@@ -6,6 +6,7 @@ the signatures of `reference`, which is written in `keras.ops` and which each of
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -21,6 +22,7 @@ from intermodal.kernels.bundle import Bundle
 from intermodal.kernels.ops import ops
 from intermodal.kernels.reference import Cache
 
+as_one = _native.as_one
 linear = _native.linear
 linears = _native.linears
 embedding = _native.embedding
@@ -29,6 +31,7 @@ offset_rms_norm = _native.offset_rms_norm
 layer_norm = _native.layer_norm
 group_norm = _native.group_norm
 conv1d = _native.conv1d
+conv2d = _native.conv2d
 silu = _native.silu
 gelu = _native.gelu
 gelu_tanh = _native.gelu_tanh
@@ -41,10 +44,19 @@ split_heads = _native.split_heads
 merge_heads = _native.merge_heads
 attention_mask = _native.attention_mask
 attention = _native.attention
+attend = _native.attend
 new_cache = _native.new_cache
 append = _native.append
 capacity = _native.capacity
 grow = _native.grow
+
+
+def activation(name: str) -> Callable[[Any], Any]:
+    """The kernel of an activation, by its name in a config (a value of `fields.ACTIVATIONS`)."""
+    return _ACTIVATIONS[name]
+
+
+_ACTIVATIONS = {"gelu": gelu, "gelu_pytorch_tanh": gelu_tanh, "relu": relu, "silu": silu, "tanh": tanh}
 
 
 def length_of(ids: Any) -> Any:
@@ -56,11 +68,15 @@ def length_of(ids: Any) -> Any:
 __all__ = [
     "Bundle",
     "Cache",
+    "activation",
     "append",
+    "as_one",
+    "attend",
     "attention",
     "attention_mask",
     "capacity",
     "conv1d",
+    "conv2d",
     "embedding",
     "gated",
     "gelu",

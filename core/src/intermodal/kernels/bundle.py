@@ -14,7 +14,6 @@ class Bundle(NamedTuple):
         scale: (out, 1), float32: the weight is an integer times this.
         lora_a: (rank, in), with `lora_b` (out, rank): an update `lora_b @ lora_a * lora_scale`, as PEFT has it.
         lora_scale: alpha / rank.
-        packed: the weight once more, as `layers.repack` lays it out, for products without gradients; on PyTorch.
     """
 
     weight: Any
@@ -23,4 +22,3 @@ class Bundle(NamedTuple):
     lora_a: Any = None
     lora_b: Any = None
     lora_scale: Any = None
-    packed: Any = None

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
+from intermodal.compiled import for_cpu
 from intermodal.kernels import reference
 from intermodal.kernels.bundle import Bundle
 from intermodal.kernels.reference import MASKED, Cache, Tensor, group_norm, merge_heads, rotary_table, split_heads
 
 __all__ = [
     "append",
+    "as_one",
+    "attend",
     "attention",
     "attention_mask",
     "capacity",
     "conv1d",
+    "conv2d",
     "embedding",
     "gated",
     "gelu",
@@ -92,21 +97,38 @@ def _narrow_product(x: Tensor, weight: Tensor) -> Tensor:
     return y.reshape(*x.shape[:-1], outputs)
 
 
+def as_one(function: Callable[..., Any], static: tuple[str, ...] = ()) -> Callable[..., Any]:
+    """As `reference.as_one`."""
+    return jax.jit(function, static_argnames=static)
+
+
+def _scaled_products(x: Tensor, bundles: tuple[Bundle, ...]) -> tuple[Tensor, ...]:
+    """`x @ weight.T`, times the scale where there is one, for each bundle."""
+    compiled = for_cpu("jax") if jax.default_backend() == "cpu" else None
+    if compiled is not None and all(compiled.supports(x, w.weight) for w in bundles):
+        return compiled.products(x, tuple(w.weight for w in bundles), tuple(w.scale for w in bundles))
+    products = (_product(x, w.weight) for w in bundles)
+    pairs = zip(products, bundles, strict=True)
+    return tuple(y if w.scale is None else y * w.scale[:, 0].astype(x.dtype) for y, w in pairs)
+
+
 def linear(x: Tensor, w: Bundle) -> Tensor:
     """As `reference.linear`."""
-    y = _product(x, w.weight)
-    if w.scale is not None:
-        y = y * w.scale[:, 0].astype(x.dtype)
+    return linears(x, w)[0]
+
+
+def linears(x: Tensor, *bundles: Bundle) -> tuple[Tensor, ...]:
+    """As `reference.linears`."""
+    return tuple(_completed(x, y, w) for y, w in zip(_scaled_products(x, bundles), bundles, strict=True))
+
+
+def _completed(x: Tensor, y: Tensor, w: Bundle) -> Tensor:
+    """The product `y` of x, with what a bundle adds to it."""
     if w.bias is not None:
         y = y + w.bias.astype(x.dtype)
     if w.lora_a is not None:
         y = y + _product(_product(x, w.lora_a), w.lora_b) * jnp.asarray(w.lora_scale, x.dtype)
     return y
-
-
-def linears(x: Tensor, *bundles: Bundle) -> tuple[Tensor, ...]:
-    """As `reference.linears`."""
-    return tuple(linear(x, w) for w in bundles)
 
 
 def embedding(ids: Tensor, w: Bundle, dtype: str) -> Tensor:
@@ -147,6 +169,19 @@ def conv1d(x: Tensor, w: Bundle, *, stride: int = 1, padding: int = 0, dilation:
         rhs_dilation=(dilation,),
         dimension_numbers=("NHC", "OIH", "NHC"),
         feature_group_count=x.shape[2] // w.weight.shape[1],
+    )
+    return y if w.bias is None else y + w.bias.astype(x.dtype)
+
+
+def conv2d(x: Tensor, w: Bundle, *, stride: int = 1, padding: int = 0) -> Tensor:
+    """As `reference.conv2d`."""
+    y = lax.conv_general_dilated(
+        x,
+        w.weight.astype(x.dtype),
+        (stride, stride),
+        [(padding, padding), (padding, padding)],
+        dimension_numbers=("NHWC", "OIHW", "NHWC"),
+        feature_group_count=x.shape[3] // w.weight.shape[1],
     )
     return y if w.bias is None else y + w.bias.astype(x.dtype)
 
@@ -216,7 +251,7 @@ def attention_mask(
     return Reach(seen, start)
 
 
-def attention(q: Tensor, k: Tensor, v: Tensor, mask: Any, scale: float) -> Tensor:
+def attention(q: Tensor, k: Tensor, v: Tensor, mask: Any, scale: float, bias: Tensor | None = None) -> Tensor:
     """As `reference.attention`; keys and values as given, or as `append` returns them."""
     batch, heads, length, width = q.shape
     cached = k.ndim == 3
@@ -225,6 +260,7 @@ def attention(q: Tensor, k: Tensor, v: Tensor, mask: Any, scale: float) -> Tenso
         reached = mask.seen.shape[-1]
         k = lax.dynamic_slice_in_dim(k, mask.start, reached, axis=2)
         v = lax.dynamic_slice_in_dim(v, mask.start, reached, axis=v.ndim - 2)
+        bias = None if bias is None else lax.dynamic_slice_in_dim(bias, mask.start, reached, axis=3)
         mask = mask.seen
     shared = (batch, groups, heads // groups, length)
     if cached:
@@ -234,6 +270,8 @@ def attention(q: Tensor, k: Tensor, v: Tensor, mask: Any, scale: float) -> Tenso
         q = q.reshape(*shared, width)
         scores = jnp.einsum("bkgtd,bksd->bkgts", q, k, preferred_element_type=jnp.float32)
     scores = scores * scale
+    if bias is not None:
+        scores = scores + bias.astype(jnp.float32).reshape(-1, groups, heads // groups, *bias.shape[2:])
     if mask is not None:
         scores = jnp.where(mask[:, :, None], scores, MASKED)
     weights = jax.nn.softmax(scores, axis=-1).astype(v.dtype)
@@ -260,6 +298,12 @@ def append(cache: Cache, k: Tensor, v: Tensor, offset: Any) -> tuple[Cache, Tens
     v = v.reshape(batch * heads, length, width)
     cache = lax.dynamic_update_slice(cache[0], k, (0, 0, offset)), lax.dynamic_update_slice(cache[1], v, (0, offset, 0))
     return cache, *cache
+
+
+def attend(cache: Cache, q: Tensor, k: Tensor, v: Tensor, offset: Any, mask: Any, scale: float) -> tuple[Cache, Tensor]:
+    """As `reference.attend`."""
+    cache, k, v = append(cache, k, v, offset)
+    return cache, attention(q, k, v, mask, scale)
 
 
 def capacity(cache: Cache) -> int:

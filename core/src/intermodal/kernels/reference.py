@@ -6,6 +6,7 @@ Activations are in the compute dtype; weights may be stored in another, and are 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from intermodal.kernels.bundle import Bundle
@@ -15,6 +16,16 @@ Tensor = Any
 Cache = tuple[Tensor, Tensor]
 
 MASKED = -1e30  # added to scores that may not be seen; finite, so that a row with nothing to see gives no NaN
+
+
+def as_one(function: Callable[..., Any], static: tuple[str, ...] = ()) -> Callable[..., Any]:
+    """A pure function of tensors, to be computed as one where the backend else compiles each operation by itself.
+
+    Args:
+        function: of tensors and trees of them.
+        static: names of its other arguments, which have to be hashable and are passed by name.
+    """
+    return function
 
 
 def linear(x: Tensor, w: Bundle) -> Tensor:
@@ -93,6 +104,19 @@ def conv1d(x: Tensor, w: Bundle, *, stride: int = 1, padding: int = 0, dilation:
         x = ops.pad(x, [(0, 0), (padding, padding), (0, 0)])
     kernel = ops.transpose(ops.cast(w.weight, x.dtype), (2, 1, 0))
     y = ops.conv(x, kernel, stride, "valid", data_format="channels_last", dilation_rate=dilation)
+    return y if w.bias is None else y + ops.cast(w.bias, x.dtype)
+
+
+def conv2d(x: Tensor, w: Bundle, *, stride: int = 1, padding: int = 0) -> Tensor:
+    """Convolution of images, x (B, H, W, in) → (B, H', W', out), the weight as checkpoints have it: (out, in/G, K, L).
+
+    The channels are in G groups, each convolved apart. Stride and padding, zeros on all four sides, are those of both
+    axes: H' = (H + 2 padding - K) // stride + 1.
+    """
+    if padding:
+        x = ops.pad(x, [(0, 0), (padding, padding), (padding, padding), (0, 0)])
+    kernel = ops.transpose(ops.cast(w.weight, x.dtype), (2, 3, 1, 0))
+    y = ops.conv(x, kernel, stride, "valid", data_format="channels_last")
     return y if w.bias is None else y + ops.cast(w.bias, x.dtype)
 
 
@@ -202,8 +226,10 @@ def same_block(blocks: Tensor, keys: int) -> Tensor:
     return ops.logical_and(blocks[:, :, None] == of_keys[:, None, :], blocks[:, :, None] >= 0)
 
 
-def attention(q: Tensor, k: Tensor, v: Tensor, mask: Any, scale: float) -> Tensor:
+def attention(q: Tensor, k: Tensor, v: Tensor, mask: Any, scale: float, bias: Tensor | None = None) -> Tensor:
     """Grouped-query attention: softmax in float32. q (B, N, T, D), k and v (B, K, S, D) → (B, N, T, D).
+
+    `bias` (B or 1, N, T, S) is added to the scaled scores, for positions that enter by their distance.
 
     Keys and values are not repeated to all heads (arXiv:2305.13245): each serves its group of N/K queries.
     """
@@ -211,6 +237,8 @@ def attention(q: Tensor, k: Tensor, v: Tensor, mask: Any, scale: float) -> Tenso
     groups = k.shape[1]
     q = ops.reshape(q, (batch, groups, heads // groups, length, width))
     scores = ops.cast(ops.einsum("bkgtd,bksd->bkgts", q, k), "float32") * scale
+    if bias is not None:
+        scores = scores + ops.reshape(ops.cast(bias, "float32"), (-1, groups, heads // groups, *ops.shape(bias)[2:]))
     if mask is not None:
         scores = ops.where(mask[:, :, None], scores, MASKED)
     weights = ops.cast(ops.softmax(scores, axis=-1), v.dtype)
@@ -231,6 +259,12 @@ def append(cache: Cache, k: Tensor, v: Tensor, offset: Any) -> tuple[Cache, Tens
     at = (0, 0, offset, 0)
     cache = ops.slice_update(cache[0], at, k), ops.slice_update(cache[1], at, v)
     return cache, *cache
+
+
+def attend(cache: Cache, q: Tensor, k: Tensor, v: Tensor, offset: Any, mask: Any, scale: float) -> tuple[Cache, Tensor]:
+    """`append`, and `attention` to what it returns."""
+    cache, k, v = append(cache, k, v, offset)
+    return cache, attention(q, k, v, mask, scale)
 
 
 def capacity(cache: Cache) -> int:

@@ -12,6 +12,7 @@ from intermodal.kernels.reference import (
     MASKED,
     Cache,
     Tensor,
+    as_one,
     group_norm,
     layer_norm,
     merge_heads,
@@ -23,10 +24,13 @@ from intermodal.kernels.reference import (
 
 __all__ = [
     "append",
+    "as_one",
+    "attend",
     "attention",
     "attention_mask",
     "capacity",
     "conv1d",
+    "conv2d",
     "embedding",
     "gated",
     "gelu",
@@ -98,6 +102,14 @@ def conv1d(x: Tensor, w: Bundle, *, stride: int = 1, padding: int = 0, dilation:
     return y if w.bias is None else y + tf.cast(w.bias, x.dtype)
 
 
+def conv2d(x: Tensor, w: Bundle, *, stride: int = 1, padding: int = 0) -> Tensor:
+    """As `reference.conv2d`. Keras compiles a convolution in groups at every call; the operator itself knows them."""
+    kernel = tf.transpose(tf.cast(w.weight, x.dtype), (2, 3, 1, 0))
+    x = tf.pad(x, [(0, 0), (padding, padding), (padding, padding), (0, 0)]) if padding else x
+    y = tf.nn.conv2d(x, kernel, stride, "VALID")
+    return y if w.bias is None else y + tf.cast(w.bias, x.dtype)
+
+
 def silu(x: Tensor) -> Tensor:
     """As `reference.silu`."""
     return tf.nn.silu(x)
@@ -164,33 +176,40 @@ def attention_mask(
     return Reach(seen, start)
 
 
-def attention(q: Tensor, k: Tensor, v: Tensor, mask: Any, scale: float) -> Tensor:
+def attention(q: Tensor, k: Tensor, v: Tensor, mask: Any, scale: float, bias: Tensor | None = None) -> Tensor:
     """As `reference.attention`; keys and values as given, or as `append` returns them."""
     if k.shape.rank == 3:
-        return _cached_attention(q, k, v, mask, scale)
+        return _cached_attention(q, k, v, mask, scale, bias)
     shape = tf.shape(q)
-    groups = k.shape[1]
+    groups, heads = k.shape[1], q.shape[1]
     if isinstance(mask, Reach):
         reached = mask.seen.shape[-1]
         k, v = (tf.slice(x, [0, 0, mask.start, 0], [-1, -1, reached, -1]) for x in (k, v))
+        bias = None if bias is None else tf.slice(bias, [0, 0, 0, mask.start], [-1, -1, -1, reached])
         mask = mask.seen
-    q = tf.reshape(q, (shape[0], groups, q.shape[1] // groups, shape[2], q.shape[3]))
+    q = tf.reshape(q, (shape[0], groups, heads // groups, shape[2], q.shape[3]))
     scores = tf.cast(tf.einsum("bkgtd,bksd->bkgts", q, k), tf.float32) * scale
+    if bias is not None:
+        of_keys = tf.shape(bias)[2:]
+        scores = scores + tf.reshape(tf.cast(bias, tf.float32), (-1, groups, heads // groups, of_keys[0], of_keys[1]))
     if mask is not None:
         scores = tf.where(mask[:, :, None], scores, MASKED)
     weights = tf.cast(tf.nn.softmax(scores, axis=-1), v.dtype)
     return tf.reshape(tf.einsum("bkgts,bksd->bkgtd", weights, v), shape)
 
 
-def _cached_attention(q: Tensor, k: Tensor, v: Tensor, mask: Any, scale: float) -> Tensor:
+def _cached_attention(q: Tensor, k: Tensor, v: Tensor, mask: Any, scale: float, bias: Tensor | None) -> Tensor:
     batch, heads, length, width = q.shape
     groups = k.shape[0] // batch
     if isinstance(mask, Reach):
         reached = mask.seen.shape[-1]
         k, v = tf.slice(k, [0, 0, mask.start], [-1, -1, reached]), tf.slice(v, [0, mask.start, 0], [-1, reached, -1])
+        bias = None if bias is None else tf.slice(bias, [0, 0, 0, mask.start], [-1, -1, -1, reached])
         mask = mask.seen
     scores = tf.matmul(tf.reshape(q, (batch * groups, heads // groups * length, width)), k)
     scores = tf.cast(tf.reshape(scores, (batch, groups, heads // groups, length, -1)), tf.float32) * scale
+    if bias is not None:
+        scores = scores + tf.reshape(tf.cast(bias, tf.float32), (-1, groups, heads // groups, *bias.shape[2:]))
     if mask is not None:
         scores = tf.where(mask[:, :, None], scores, MASKED)
     weights = tf.cast(tf.nn.softmax(scores, axis=-1), v.dtype)
@@ -226,3 +245,9 @@ def grow(cache: Cache, capacity: int) -> Cache:
     keys, values = cache
     more = capacity - values.shape[1]
     return tf.pad(keys, [(0, 0), (0, 0), (0, more)]), tf.pad(values, [(0, 0), (0, more), (0, 0)])
+
+
+def attend(cache: Cache, q: Tensor, k: Tensor, v: Tensor, offset: Any, mask: Any, scale: float) -> tuple[Cache, Tensor]:
+    """As `reference.attend`."""
+    cache, k, v = append(cache, k, v, offset)
+    return cache, attention(q, k, v, mask, scale)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from intermodal.kernels import torch_packed
+from intermodal import compiled
 from intermodal.kernels.bundle import Bundle
+from intermodal.kernels.reference import as_one as as_one
 from intermodal.kernels.reference import capacity as capacity
 from intermodal.kernels.reference import grow as grow
 
@@ -44,25 +46,41 @@ def _product(x: Tensor, weight: Tensor) -> Tensor:
     return torch.cat([F.linear(x, part.to(x.dtype)) for part in weight.split(rows)], dim=-1)
 
 
+@functools.cache
+def _compiled() -> Any | None:
+    """Kernels compiled for this machine's CPU; each gives None for tensors that it does not take."""
+    return compiled.for_cpu("torch")
+
+
 def linear(x: Tensor, w: Bundle) -> Tensor:
     """As `reference.linear`."""
-    if w.scale is None and w.bias is not None and w.weight.dtype == x.dtype:
-        y = F.linear(x, w.weight, _cast(w.bias, x))
-    else:
-        if w.packed is not None and x.dtype == torch.float32 and not torch.is_grad_enabled():
-            y = torch_packed.product(x, w.packed)
-        else:
-            y = _product(x, w.weight)
-        y = y if w.scale is None else y * _cast(w.scale[:, 0], x)
-        y = y if w.bias is None else y + _cast(w.bias, x)
-    if w.lora_a is not None:
-        y = y + _product(_product(x, w.lora_a), w.lora_b) * w.lora_scale
-    return y
+    return linears(x, w)[0]
 
 
 def linears(x: Tensor, *bundles: Bundle) -> tuple[Tensor, ...]:
     """As `reference.linears`."""
-    return tuple(linear(x, w) for w in bundles)
+    native = _compiled()
+    products = None if native is None else native.products(x, [(w.weight, w.scale) for w in bundles])
+    if products is None:
+        return tuple(_linear(x, w) for w in bundles)
+    return tuple(_completed(x, y, w) for y, w in zip(products, bundles, strict=True))
+
+
+def _linear(x: Tensor, w: Bundle) -> Tensor:
+    """`linear` by PyTorch's own operators."""
+    if w.scale is None and w.bias is not None and w.weight.dtype == x.dtype:
+        return _completed(x, F.linear(x, w.weight, _cast(w.bias, x)), w._replace(bias=None))
+    y = _product(x, w.weight)
+    return _completed(x, y if w.scale is None else y * _cast(w.scale[:, 0], x), w)
+
+
+def _completed(x: Tensor, y: Tensor, w: Bundle) -> Tensor:
+    """The product with the weight, plus bias and LoRA update."""
+    if w.bias is not None:
+        y = y + _cast(w.bias, x)
+    if w.lora_a is not None:
+        y = y + _product(_product(x, w.lora_a), w.lora_b) * w.lora_scale
+    return y
 
 
 def embedding(ids: Tensor, w: Bundle, dtype: str) -> Tensor:
@@ -82,11 +100,19 @@ def _unit_rms(x: Tensor, epsilon: float) -> Tensor:
 
 def rms_norm(x: Tensor, w: Bundle, epsilon: float) -> Tensor:
     """As `reference.rms_norm`."""
+    native = _compiled()
+    y = None if native is None else native.rms_norm(x, w.weight, epsilon, offset=False)
+    if y is not None:
+        return y
     return _cast(w.weight, x) * _unit_rms(x, epsilon).to(x.dtype)
 
 
 def offset_rms_norm(x: Tensor, w: Bundle, epsilon: float) -> Tensor:
     """As `reference.offset_rms_norm`."""
+    native = _compiled()
+    y = None if native is None else native.rms_norm(x, w.weight, epsilon, offset=True)
+    if y is not None:
+        return y
     return (_unit_rms(x, epsilon) * (1.0 + w.weight.float())).to(x.dtype)
 
 
@@ -107,6 +133,13 @@ def conv1d(x: Tensor, w: Bundle, *, stride: int = 1, padding: int = 0, dilation:
     groups = x.shape[2] // w.weight.shape[1]
     y = F.conv1d(x.transpose(1, 2), _cast(w.weight, x), bias, stride, padding, dilation, groups)
     return y.transpose(1, 2)
+
+
+def conv2d(x: Tensor, w: Bundle, *, stride: int = 1, padding: int = 0) -> Tensor:
+    """As `reference.conv2d`. Channels are moved by a view: the operator computes on them as they lie."""
+    bias = None if w.bias is None else _cast(w.bias, x)
+    groups = x.shape[3] // w.weight.shape[1]
+    return F.conv2d(x.movedim(3, 1), _cast(w.weight, x), bias, stride, padding, groups=groups).movedim(1, 3)
 
 
 def silu(x: Tensor) -> Tensor:
@@ -131,6 +164,10 @@ def relu(x: Tensor) -> Tensor:
 
 def gated(activation: str, gate: Tensor, up: Tensor) -> Tensor:
     """As `reference.gated`."""
+    native = _compiled()
+    y = None if native is None else native.gated(activation, gate, up)
+    if y is not None:
+        return y
     return {"silu": silu, "gelu": gelu, "gelu_tanh": gelu_tanh, "relu": relu}[activation](gate) * up
 
 
@@ -150,6 +187,10 @@ def rotary_table(positions: Tensor, frequencies: Any, factor: float, dtype: str)
 def rotate(x: Tensor, table: tuple[Tensor, Tensor]) -> Tensor:
     """As `reference.rotate`, in three operators: decoding one token costs what operators cost, not arithmetic."""
     cos, sin = table
+    native = _compiled()
+    y = None if native is None else native.rotate(x, cos, sin)
+    if y is not None:
+        return y
     a, b = x.chunk(2, dim=-1)
     return torch.addcmul(x * cos, torch.cat((b, a), dim=-1), sin)
 
@@ -203,14 +244,25 @@ def attention_mask(
     return mask | ~mask.any(dim=-1, keepdim=True)
 
 
-def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | str | None, scale: float) -> Tensor:
+def attention(
+    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | str | None, scale: float, bias: Tensor | None = None
+) -> Tensor:
     """As `reference.attention`, by the fused operator."""
     grouped = q.shape[1] != k.shape[1]
+    if bias is not None:
+        mask = _with_bias(mask, _cast(bias, q))
     if isinstance(mask, str):
         return F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale, enable_gqa=grouped)
     if mask is not None and mask.device != q.device:
         mask = mask.to(q.device)
     return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale, enable_gqa=grouped)
+
+
+def _with_bias(mask: Tensor | str | None, bias: Tensor) -> Tensor:
+    """What the fused operator adds to scores: the bias, and no chance for what may not be seen."""
+    if isinstance(mask, str):
+        mask = torch.ones(bias.shape[-2:], dtype=torch.bool, device=bias.device).tril()
+    return bias if mask is None else bias.masked_fill(~mask.to(bias.device), float("-inf"))
 
 
 def new_cache(batch: int, heads: int, capacity: int, width: int, dtype: str) -> Cache:
@@ -229,3 +281,16 @@ def append(cache: Cache, k: Tensor, v: Tensor, offset: int) -> tuple[Cache, Tens
     keys.narrow(2, offset, length).copy_(k)
     values.narrow(2, offset, length).copy_(v)
     return cache, keys.narrow(2, 0, offset + length), values.narrow(2, 0, offset + length)
+
+
+def attend(
+    cache: Cache, q: Tensor, k: Tensor, v: Tensor, offset: int, mask: Tensor | str | None, scale: float
+) -> tuple[Cache, Tensor]:
+    """As `reference.attend`."""
+    native = _compiled()
+    if native is not None and not isinstance(mask, str):
+        y = native.attend(*cache, q, k, v, offset, mask, scale)
+        if y is not None:
+            return cache, y
+    cache, k, v = append(cache, k, v, offset)
+    return cache, attention(q, k, v, mask, scale)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from intermodal import kernels
+from intermodal.errors import InputError
 from intermodal.kernels.ops import ops
 from intermodal.layers.parameters import Parameters, Supply, Tree, only
 from intermodal.layers.step import Step
@@ -71,6 +72,22 @@ class Backbone(Parameters):
 
         check_names(inputs, self.reads)
         check_indices(inputs, self.tables())
+
+    def check_length(self, step: Step, limit: int) -> None:
+        """Refuse a sequence that is longer than a table of positions, as a family with one does first in `forward`.
+
+        Args:
+            step: its tokens.
+            limit: rows of the table, `max_position_embeddings`.
+
+        Raises:
+            InputError: it is longer.
+        """
+        if isinstance(step.length, int) and step.length > limit:
+            raise InputError(
+                f"The sequence has {step.length} tokens, and the model has positions for {limit} "
+                "(max_position_embeddings): cut it, with tokenizer(…, truncation=True)."
+            )
 
     @property
     def pooled(self) -> bool:

@@ -6,18 +6,20 @@ Tensors are laid out as PEFT has them: `lora_A` (rank, in) and `lora_B` (out, ra
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from intermodal.dtypes import is_float
 from intermodal.errors import WeightError
 from intermodal.layers.parameters import Parameters, module_of
 from intermodal.tasks import LANGUAGE_TASKS
 from intermodal.weights.map import Variable
-from intermodal.weights.memory import to_backend
+from intermodal.weights.memory import from_backend, to_backend
 
 if TYPE_CHECKING:
+    from intermodal.adapters.updates import Update
     from intermodal.tasks.base import TaskModel
 
 
@@ -60,19 +62,59 @@ def enable_lora(
         part.by_name[variable.name].trainable = False
         start = random.uniform(-1, 1, (rank, inputs)).astype(np.float32) * np.float32(np.sqrt(3 / inputs))
         _add(part, variable.name, start, np.zeros((outputs, rank), np.float32), scale)
-    model.adapter = {"rank": rank, "alpha": scale * rank, "variables": [v.name for _, v in chosen]}
+    model.adapter = {"modules": {v.name: {"rank": rank, "scale": scale} for _, v in chosen}}
+
+
+def add_updates(model: TaskModel, updates: Mapping[str, Update]) -> None:
+    """Put a loaded adapter's updates beside their weights, which are frozen as `enable_lora` does it."""
+    _freeze(model)
+    for part in model.parts():
+        for name in [variable.name for variable in part.declared if variable.name in updates]:
+            update = updates[name]
+            part.by_name[name].trainable = False
+            _add(part, name, update.a, update.b, update.scale)
+    model.adapter = {"modules": {n: {"rank": len(u.a), "scale": u.scale} for n, u in updates.items()}}
+
+
+def merge(model: TaskModel) -> None:
+    """Add every update to its weight, in the weight's dtype, and let everything be trained again.
+
+    Raises:
+        WeightError: there is no update, or the weights are quantised.
+    """
+    from intermodal.adapters.updates import Update
+
+    if model.adapter is None:
+        raise WeightError("The model has no adapter: load one with load(model, adapter=…), or call enable_lora.")
+    if model.quantization is not None:
+        raise WeightError(
+            f"The weights are stored as {model.quantization}, which would round the update away: save_pretrained "
+            "writes them merged, as floats."
+        )
+    for part in model.parts():
+        for variable in part.declared:
+            if variable.name in model.adapter["modules"]:
+                extras = {name: from_backend(value) for name, value in part.extras(variable).items()}
+                weight = part.by_name[variable.name]
+                update = Update(extras["lora_a"], extras["lora_b"], float(extras["lora_scale"]))
+                weight.assign(to_backend(update.applied(np.array(from_backend(weight.value)))))
+                for field in ("lora_a", "lora_b", "lora_scale"):
+                    part.remove_variable(f"{variable.name}.{field}")
+        for weight in part.by_name.values():
+            weight.trainable = is_float(str(weight.dtype))
+    model.adapter = None
 
 
 def restore_lora(model: TaskModel, adapter: dict[str, Any]) -> None:
     """Add blank LoRA variables as `adapter` describes them, before their values are read from a `.keras` file."""
-    rank = adapter["rank"]
     _freeze(model)
     for part, variable in _linears(model):
-        if variable.name in adapter["variables"]:
+        own = adapter["modules"].get(variable.name)
+        if own is not None:
             part.by_name[variable.name].trainable = False
             outputs, inputs = variable.shape
-            blank = np.zeros((rank, inputs), np.float32), np.zeros((outputs, rank), np.float32)
-            _add(part, variable.name, *blank, adapter["alpha"] / rank)
+            blank = np.zeros((own["rank"], inputs), np.float32), np.zeros((outputs, own["rank"]), np.float32)
+            _add(part, variable.name, *blank, own["scale"])
     model.adapter = dict(adapter)
 
 

@@ -41,7 +41,6 @@ class Parameters(keras.layers.Layer):
         super().__init__(dtype=policy, **options)
         self.declared = tuple(variables)
         self.by_name: dict[str, Any] = {}
-        self.packed: dict[str, Any] = {}
         for variable in self.declared:
             dtype = supply.dtype(variable)
             self.by_name[variable.name] = self.add_weight(
@@ -49,7 +48,7 @@ class Parameters(keras.layers.Layer):
                 shape=variable.shape,
                 dtype=dtype,
                 initializer=lambda shape, dtype=None, _v=variable: supply.value(_v),
-                trainable=is_float(dtype),
+                trainable=is_float(dtype) and not variable.frozen,
                 autocast=False,  # kernels see what is stored and decide what it is computed in
             )
         self.built = True
@@ -68,9 +67,7 @@ class Parameters(keras.layers.Layer):
                 home, module = blocks[number], module.removeprefix(f"{stem}.{number}.")
             home[module] = home.get(module, Bundle(None))._replace(**{field: self.by_name[variable.name].value})
             if field == "weight":
-                packed = self.packed.get(variable.name)
-                current = packed is not None and packed.is_of(home[module].weight)
-                home[module] = home[module]._replace(**self.extras(variable), packed=packed if current else None)
+                home[module] = home[module]._replace(**self.extras(variable))
         return tree
 
     def extras(self, variable: Variable) -> dict[str, Any]:
@@ -95,6 +92,12 @@ class Parameters(keras.layers.Layer):
             trainable=trainable,
             autocast=False,
         )
+        self._tracker.lock()
+
+    def remove_variable(self, name: str) -> None:
+        """Take away a variable that was added."""
+        self._tracker.unlock()
+        self._untrack_variable(self.by_name.pop(name))
         self._tracker.lock()
 
     def save_own_variables(self, store: Any) -> None:

@@ -30,7 +30,10 @@ def quantize(model: TaskModel, mode: str, **options: Any) -> None:
     if model.quantization is not None:
         raise WeightError(f"The model is already quantised ({model.quantization}).")
     if model.adapter is not None:
-        raise WeightError("Quantise first and enable LoRA after: quantising now would change what LoRA was trained on.")
+        raise WeightError(
+            "Quantise first and enable LoRA after, as quantising now would change what LoRA was trained on; or call "
+            "merge_adapter() first, which makes it part of the weights."
+        )
     for part in model.parts():
         for variable in part.declared:
             if variable.role in ("linear", "embedding"):

@@ -55,6 +55,7 @@ class Step:
 
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, *, mask: Any, scale: float) -> Tensor:
         """Attention of layer number `layer`, through the cache where there is one. Shapes as `kernels.attention`."""
-        if self.cache:
-            self.cache[layer], k, v = kernels.append(self.cache[layer], k, v, self.offset)
-        return kernels.attention(q, k, v, mask, scale)
+        if not self.cache:
+            return kernels.attention(q, k, v, mask, scale)
+        self.cache[layer], y = kernels.attend(self.cache[layer], q, k, v, self.offset, mask, scale)
+        return y

@@ -17,7 +17,7 @@ _LOADING = frozenset(
     (
         *("dtype", "torch_dtype", "device", "device_map", "backend", "quantization_config"),
         *("revision", "token", "use_auth_token", "subfolder", "cache_dir", "local_files_only", "force_download"),
-        *("family", "strict", "config", "variant", "key_mapping", "ignore_mismatched_sizes", "gguf_file"),
+        *("family", "strict", "config", "variant", "key_mapping", "ignore_mismatched_sizes", "gguf_file", "adapter"),
         "trust_remote_code",
     )
 )

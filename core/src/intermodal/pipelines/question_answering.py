@@ -60,6 +60,14 @@ class _Note:
     encoding: Any
     sequence: int
 
+    @property
+    def allowed(self) -> np.ndarray:
+        """Which tokens have a share of the probabilities."""
+        allowed = self.inside.copy()
+        if self.first is not None:
+            allowed[self.first] = True
+        return allowed
+
 
 class QuestionAnsweringPipeline(Pipeline):
     """Called with `question=…, context=…`, with a dict of both, or with lists of them.
@@ -125,7 +133,7 @@ class QuestionAnsweringPipeline(Pipeline):
         # Spans that come to the same words become one, so that more are looked at than are returned.
         candidates = options.top_k * 2 + 10 if options.align_to_words else options.top_k
         for row, outputs in parts:
-            starts, ends, none = _probabilities(row, outputs)
+            starts, ends, none = span_probabilities(outputs, row.about.allowed)
             least = min(least, none)
             for start, end, score in likeliest_spans(starts, ends, candidates, options.max_answer_len):
                 if not (row.about.inside[start] and row.about.inside[end]):
@@ -152,13 +160,14 @@ def likeliest_spans(starts: np.ndarray, ends: np.ndarray, number: int, max_lengt
     return [(int(index) // len(ends), int(index) % len(ends), float(flat[index])) for index in best]
 
 
-def _probabilities(row: Row, outputs: Any) -> tuple[np.ndarray, np.ndarray, float]:
-    """Of each token being an answer's first, and its last, among the context's tokens; and of there being no answer."""
-    note: _Note = row.about
-    allowed = note.inside.copy()
-    if note.first is not None:
-        allowed[note.first] = True
-    start, end = (_share(outputs[name][: row.length], allowed) for name in ("start_logits", "end_logits"))
+def span_probabilities(outputs: Any, allowed: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+    """Of each token being an answer's first, and its last, among those that are allowed; and of there being no answer.
+
+    Args:
+        outputs: `start_logits` and `end_logits`, each (T,) or longer by padding.
+        allowed: (T,) true for tokens that may be in an answer, and for the one that stands for no answer.
+    """
+    start, end = (_share(outputs[name][: len(allowed)], allowed) for name in ("start_logits", "end_logits"))
     none = float(start[0] * end[0])
     start[0] = end[0] = 0.0
     return start, end, none

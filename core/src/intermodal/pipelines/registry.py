@@ -20,6 +20,11 @@ PIPELINES = {
     "token-classification": "intermodal.pipelines.token_classification:TokenClassificationPipeline",
     "zero-shot-classification": "intermodal.pipelines.zero_shot_classification:ZeroShotClassificationPipeline",
     "question-answering": "intermodal.pipelines.question_answering:QuestionAnsweringPipeline",
+    "document-question-answering": (
+        "intermodal.pipelines.document_question_answering:DocumentQuestionAnsweringPipeline"
+    ),
+    "audio-classification": "intermodal.pipelines.audio_classification:AudioClassificationPipeline",
+    "automatic-speech-recognition": "intermodal.pipelines.speech_recognition:SpeechRecognitionPipeline",
     "image-classification": "intermodal.pipelines.image_classification:ImageClassificationPipeline",
     "image-text-to-text": "intermodal.pipelines.image_text_to_text:ImageTextToTextPipeline",
 }
@@ -31,11 +36,7 @@ ALIASES = {"sentiment-analysis": "text-classification", "ner": "token-classifica
 OF_CHECKPOINT = {"pretraining": "fill-mask", SENTENCE_TASK: "feature-extraction"}
 """What a checkpoint saved for another task than its pipeline's is used for, where no task is named."""
 
-_NO_CLASS = "core has no model for it; one that a family brings is called by itself: intermodal.load(uri, {task!r})"
 REFUSED = {
-    "audio-classification": _NO_CLASS,
-    "automatic-speech-recognition": _NO_CLASS,
-    "document-question-answering": _NO_CLASS,
     "multiple-choice": "transformers has none either; call intermodal.load(uri, {task!r}) with ids",
     "next-sentence-prediction": "transformers has none either; call intermodal.load(uri, {task!r}) with ids",
     "summarization": "encoder-decoder models are not supported; ask a chat model with 'text-generation'",

@@ -12,6 +12,9 @@ from importlib import resources
 GENERIC = ("PreTrainedTokenizerFast", "TokenizersBackend")
 """Classes of tokenizers that are nothing more than their tokenizer.json."""
 
+CTC_CLASS = "Wav2Vec2CTCTokenizer"
+"""transformers' class of tokenizers with a vocab.json of letters, whatever model they belong to."""
+
 
 def padding_side(named: object) -> str:
     """Where a class pads: `"left"` or `"right"`."""

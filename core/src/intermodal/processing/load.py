@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from intermodal.errors import TokenizerError
 from intermodal.processing.build import guarded, put_around_texts
+from intermodal.processing.class_defaults import CTC_CLASS
 from intermodal.processing.files import MAX_JSON, read_object, read_text
 from intermodal.processing.flags import apply_flags, difference, golden_ids
 from intermodal.processing.overrides import overridden
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 _SMALL = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "chat_template.jinja")
 _TEMPLATE_FOLDERS = ("additional_chat_templates", "chat_templates")
 _TEKKEN = "tekken.json"
+_LETTERS = "vocab.json"
 _VERSIONED = re.compile(r"tokenizer\.model\.v\d+(m\d+)?")
 MAX_TEMPLATES = 64
 
@@ -41,7 +43,16 @@ def checkpoint_tokenizer(checkpoint: Checkpoint, overrides: Mapping[str, Any] | 
     """
     own = checkpoint.tokenizer_parts()
     parts = overridden(own, overrides or {}) if own else tokenizer_from_repository(checkpoint.repository, overrides)
-    return Tokenizer(parts) if parts else None
+    return tokenizer_of(parts) if parts else None
+
+
+def tokenizer_of(parts: TokenizerParts) -> Tokenizer:
+    """The tokenizer of these parts: one of letters in frames, where they say so, else one of text."""
+    if not parts.ctc:
+        return Tokenizer(parts)
+    from intermodal.processing.ctc import CTCTokenizer
+
+    return CTCTokenizer(parts)
 
 
 def tokenizer_from_repository(
@@ -50,7 +61,8 @@ def tokenizer_from_repository(
     """Read the tokenizer of a repository, or None where it has none. Only the files needed are fetched.
 
     tokenizer.json is taken as it is, whatever class other files name. Where it is absent, tekken.json, vocab.json with
-    merges.txt, vocab.txt or tokenizer.model (also with a version behind: tokenizer.model.v3) are read. Flags of
+    merges.txt, vocab.txt or tokenizer.model (also with a version behind: tokenizer.model.v3) are read; and vocab.json
+    alone, of letters, where the files say that the model was trained by CTC. Flags of
     tokenizer_config.json that change what tokenizer.json does are applied, and a warning says so (`processing.flags`).
 
     Args:
@@ -62,8 +74,10 @@ def tokenizer_from_repository(
         TokenizerError: a file is malformed, or of a kind that cannot be read; names it.
     """
     vocabulary = _vocabulary_files(repository)
-    if vocabulary is None:
+    ctc = vocabulary is None and _is_ctc(repository)
+    if vocabulary is None and not ctc:
         return None
+    vocabulary = vocabulary or [_LETTERS]
     templates = [name for name in repository.files() if _is_template(name)]
     if len(templates) > MAX_TEMPLATES:
         raise TokenizerError(f"{repository.uri} has {len(templates)} chat templates, expected at most {MAX_TEMPLATES}.")
@@ -82,7 +96,13 @@ def tokenizer_from_repository(
     declared = read_declared(
         config, _object(repository, "special_tokens_map.json"), _object(repository, "added_tokens.json"), repository.uri
     )
-    backend, roles = _build(repository, vocabulary, config, declared.named, origin)
+    if ctc:
+        from intermodal.processing.ctc import build_ctc
+
+        letters = read_object(repository, _LETTERS, MAX_JSON)
+        backend, roles = build_ctc(letters, config, declared.named, origin)
+    else:
+        backend, roles = _build(repository, vocabulary, config, declared.named, origin)
     declared.name(roles)
     with guarded(origin):
         golden = golden_ids(backend)
@@ -93,7 +113,7 @@ def tokenizer_from_repository(
             sentence = difference(backend, golden, changed, origin)
             if sentence and not any(flag.partition(" ")[0] in asked for flag in changed):
                 warnings.warn(sentence, stacklevel=2)
-        elif vocabulary[0] != "vocab.txt":
+        elif vocabulary[0] != "vocab.txt" and not ctc:
             put_around_texts(backend, config, roles, origin)
     return TokenizerParts(
         backend=backend,
@@ -101,6 +121,7 @@ def tokenizer_from_repository(
         chat_templates=_chat_templates(repository, config, templates, asked.get("chat_template")),
         config={key: value for key, value in config.items() if key not in (*roles, "chat_template")},
         origin=repository.uri,
+        ctc=ctc,
     )
 
 
@@ -136,6 +157,18 @@ def _vocabulary_files(repository: Repository) -> list[str] | None:
                 "transformers writes: AutoTokenizer.from_pretrained(…).save_pretrained(…)."
             )
     return None
+
+
+def _is_ctc(repository: Repository) -> bool:
+    """Whether vocab.json has letters: the class says so, or where none is named the model's own class."""
+    if not repository.has(_LETTERS):
+        return False
+    config = _object(repository, "config.json")
+    named = _object(repository, "tokenizer_config.json").get("tokenizer_class") or config.get("tokenizer_class")
+    if named is not None:
+        return named == CTC_CLASS
+    architectures = config.get("architectures") or []
+    return isinstance(architectures, list) and any(str(name).endswith("ForCTC") for name in architectures)
 
 
 def _build(

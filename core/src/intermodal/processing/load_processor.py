@@ -22,22 +22,10 @@ def image_processor_from_repository(
 ) -> ImageProcessor | None:
     """The image processor of a checkpoint, or None where its family takes no images or it has no file that says how.
 
-    It is under `image_processor` in processor_config.json, as transformers 5 writes it, else in
-    preprocessor_config.json.
-
     Raises:
         ConfigError: a file is malformed, or asks for what is not done.
     """
-    if not family.image_processor:
-        return None
-    within = _read(repository, PROCESSOR).get("image_processor")
-    if within is not None and not isinstance(within, dict):
-        raise ConfigError(f"{PROCESSOR} of {repository.uri}: image_processor is no object.")
-    if within is None and not repository.has(PREPROCESSOR):
-        return None
-    file = PREPROCESSOR if within is None else PROCESSOR
-    raw = _read(repository, PREPROCESSOR) if within is None else within
-    return resolve(family.image_processor).from_hf({**raw, **(overrides or {})}, file=file)
+    return _part(repository, "image_processor", family.image_processor, overrides)
 
 
 def feature_extractor_from_repository(
@@ -46,32 +34,44 @@ def feature_extractor_from_repository(
     """The feature extractor of a checkpoint, or None where its family takes no sound or no file says how.
 
     Raises:
-        ConfigError: the file is malformed, or asks for what is not done.
+        ConfigError: a file is malformed, or asks for what is not done.
     """
-    if not family.feature_extractor or not repository.has(PREPROCESSOR):
+    return _part(repository, "feature_extractor", family.feature_extractor, overrides)
+
+
+def _part(repository: Repository, name: str, dotted: str, overrides: Mapping[str, Any] | None) -> Any:
+    """What `dotted` reads of its settings: those of that name in processor_config.json, where transformers 5 writes
+    them, else preprocessor_config.json."""
+    if not dotted:
         return None
-    raw = {**_read(repository, PREPROCESSOR), **(overrides or {})}
-    return resolve(family.feature_extractor).from_hf(raw, file=PREPROCESSOR)
+    within = _read(repository, PROCESSOR).get(name)
+    if within is not None and not isinstance(within, dict):
+        raise ConfigError(f"{PROCESSOR} of {repository.uri}: {name} is no object.")
+    if within is None and not repository.has(PREPROCESSOR):
+        return None
+    file = PREPROCESSOR if within is None else PROCESSOR
+    raw = _read(repository, PREPROCESSOR) if within is None else within
+    return resolve(dotted).from_hf({**raw, **(overrides or {})}, file=file)
 
 
 def processor_from_repository(repository: Repository, family: Family, tokenizer: Tokenizer | None, config: Any) -> Any:
     """What makes a checkpoint's inputs of more than text: its processor; else its image processor or feature extractor.
 
-    It is None where its family has none of them, or a part of it is not there.
+    It is None where its family has none of them, or a part of it is not there. A recording needs no text beside it: a
+    checkpoint without a tokenizer has its feature extractor alone.
 
     Raises:
         ConfigError: a file is malformed, or contradicts config.json.
     """
-    if not family.processor:
-        found = image_processor_from_repository(repository, family)
-        return feature_extractor_from_repository(repository, family) if found is None else found
+    part = image_processor_from_repository(repository, family)
+    key = "image_processor" if part is not None else "feature_extractor"
+    part = feature_extractor_from_repository(repository, family) if part is None else part
+    if part is None or not family.processor:
+        return part
     if tokenizer is None:
-        return None
-    image_processor = image_processor_from_repository(repository, family)
-    if image_processor is None:
-        return None
-    raw = {key: value for key, value in _read(repository, PROCESSOR).items() if key != "image_processor"}
-    return resolve(family.processor)(tokenizer, image_processor, config, raw)
+        return part if key == "feature_extractor" else None
+    raw = {name: value for name, value in _read(repository, PROCESSOR).items() if name != key}
+    return resolve(family.processor)(tokenizer, part, config, raw)
 
 
 def _read(repository: Repository, name: str) -> dict[str, Any]:

@@ -44,7 +44,7 @@ def save_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
     for name, template in tokenizer.chat_templates.items():
         files["chat_template.jinja" if name == "default" else f"{TEMPLATE_FOLDER}/{name}.jinja"] = template
     for name, content in files.items():
-        _write(folder / name, content)
+        write_text(folder / name, content)
 
 
 def tokenizer_config(tokenizer: Tokenizer) -> dict[str, Any]:
@@ -57,12 +57,12 @@ def tokenizer_config(tokenizer: Tokenizer) -> dict[str, Any]:
         **tokenizer.special_tokens,
         "padding_side": tokenizer.padding_side,
         "model_input_names": tokenizer.model_input_names,
-        # The class of tokenizers that are nothing more than their tokenizer.json, in transformers 4 and 5.
-        "tokenizer_class": "PreTrainedTokenizerFast",
+        "tokenizer_class": tokenizer.class_name,
     }
 
 
-def _write(path: Path, text: str) -> None:
+def write_text(path: Path, text: str) -> None:
+    """Write a small file beside, and rename it into place."""
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, beside = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:

@@ -29,6 +29,7 @@ class TokenizerParts:
         config: what else tokenizer_config.json says (`model_max_length`, `padding_side`, `model_input_names`, …).
         stop_ids: ids that end a turn, besides the eos token.
         origin: the file or URI it was read from; messages name it.
+        ctc: its ids come one a frame, with blanks in between (`processing.ctc`).
     """
 
     backend: tokenizers.Tokenizer
@@ -37,6 +38,7 @@ class TokenizerParts:
     config: dict[str, Any] = field(default_factory=dict)
     stop_ids: tuple[int, ...] = ()
     origin: str = ""
+    ctc: bool = False
 
 
 def _token(role: str) -> Any:
@@ -93,6 +95,8 @@ class Vocabulary:
     padding_side = _setting("padding_side", class_defaults.padding_side, "Where rows are padded: left or right.")
     truncation_side = _setting("truncation_side", lambda _: "right", "Where rows are cut: left or right.")
     is_fast = True
+    class_name = "PreTrainedTokenizerFast"
+    """transformers' class that is written on export: that of tokenizers that are no more than their tokenizer.json."""
 
     def __init__(self, parts: TokenizerParts) -> None:
         self.backend = parts.backend

@@ -1,6 +1,6 @@
 """What `hf://org/name[@revision][/folder][/file]` names, by the grammar that huggingface_hub uses.
 
-Repositories of the Hub's first years had one word for a name (`bert-base-uncased`). The Hub leads from it to the place
+Repositories of the Hub's first years had one word for a name (`gpt2`). The Hub leads from it to the place
 that they have moved to, so a word alone, which no path can follow, is a name too.
 """
 

@@ -37,6 +37,7 @@ CLASSES = {
     "audio-classification": "intermodal.tasks.classification:AudioClassification",
     "token-classification": "intermodal.tasks.classification:TokenClassification",
     "question-answering": "intermodal.tasks.classification:QuestionAnswering",
+    "document-question-answering": "intermodal.tasks.classification:DocumentQuestionAnswering",
     "fill-mask": "intermodal.tasks.masked_lm:MaskedLM",
     "next-sentence-prediction": "intermodal.tasks.masked_lm:NextSentencePrediction",
     "pretraining": "intermodal.tasks.masked_lm:Pretraining",

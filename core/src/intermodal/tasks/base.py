@@ -21,7 +21,6 @@ from intermodal.weights.map import WeightMap
 
 if TYPE_CHECKING:
     from intermodal.generation.settings import GenerationSettings
-    from intermodal.layers.repack import Repacked
     from intermodal.processing.tokenizer import Tokenizer
     from intermodal.weights.report import LoadReport
 
@@ -126,10 +125,11 @@ class TaskModel(keras.Model):
         """Output shapes for Keras' symbolic calls, without tracing the backbone."""
         main = inputs[self.main_input] if isinstance(inputs, dict) else inputs
         hidden = self.backbone.output_shapes(tuple(main.shape))["last_hidden_state"]
-        return self.output_spec(hidden[0], hidden[1])
+        # Behind the states of tokens there may be others, of which no task on tokens tells anything.
+        return self.output_spec(hidden[0], main.shape[1] if self.main_input == "input_ids" else hidden[1])
 
     def output_spec(self, batch: int | None, length: int | None) -> Any:
-        """`KerasTensor`s of the outputs for hidden states of shape (batch, length, width)."""
+        """`KerasTensor`s of the outputs for hidden states (batch, length, width), of tokens where there are any."""
         raise NotImplementedError(f"{type(self).__name__} does not say what it returns")
 
     # --- changing the weights ----------------------------------------------------------------------------------------
@@ -142,6 +142,12 @@ class TaskModel(keras.Model):
 
         enable_lora(self, rank, targets, alpha=alpha, seed=seed)
 
+    def merge_adapter(self) -> None:
+        """Make LoRA updates part of the weights, as PEFT's `merge_and_unload` does. See `intermodal.layers.lora`."""
+        from intermodal.layers.lora import merge
+
+        merge(self)
+
     def quantize(self, mode: str | None = None, config: Any = None, **options: Any) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Store every linear and embedding in fewer bits. See `intermodal.layers.quantize`.
 
@@ -152,21 +158,6 @@ class TaskModel(keras.Model):
         if config is not None and config.weight_quantizer is not None:
             options["config"] = config
         quantize(self, str(mode), **options)
-
-    def repack(self) -> Repacked:
-        """Pack narrow linears for generating on PyTorch and a CPU: stored in 16 bits, computed in float32.
-
-        The packed weights come beside the model's own, at 2 bytes an element, and serve where no gradients are asked
-        for. Nothing is lost: a weight that cannot be packed exactly is left as it is, and one that is changed later
-        (by `fit`, `quantize`, `load_weights`) is no longer taken from its packed form until `repack` is called again.
-        They are not saved.
-
-        Raises:
-            WeightError: another backend or device, a build of PyTorch without FBGEMM, or no narrow linears.
-        """
-        from intermodal.layers.repack import repack
-
-        return repack(self)
 
     def num_parameters(self, only_trainable: bool = False, exclude_embeddings: bool = False) -> int:
         """How many numbers its weights are; those that several layers share count once."""
@@ -192,6 +183,16 @@ class TaskModel(keras.Model):
         from intermodal.weights.exporter import save_pretrained
 
         save_pretrained(self, folder, max_shard_size=max_shard_size)
+
+    def save_adapter(self, folder: str | Path) -> None:
+        """Write the LoRA updates alone, as PEFT has them: adapter_config.json and adapter_model.safetensors.
+
+        The head of a classification task, which is trained beside the updates, is written too (`modules_to_save`).
+        See `intermodal.adapters.saving`.
+        """
+        from intermodal.adapters.saving import save_adapter
+
+        save_adapter(self, folder)
 
     def more_files(self) -> dict[str, Any]:
         """JSON files that the task needs beside config.json when it is saved: name → content."""

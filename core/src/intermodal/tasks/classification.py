@@ -8,6 +8,7 @@ import keras
 
 from intermodal import kernels
 from intermodal.kernels.ops import ops
+from intermodal.layers.backbone import Backbone
 from intermodal.layers.parameters import Tree, only
 from intermodal.layers.step import Step
 from intermodal.tasks.base import TaskModel, Tensor
@@ -54,8 +55,7 @@ class TokenClassification(TaskModel):
 
     def compute(self, w: Tree, step: Step) -> Tensor:
         """Logits (B, T, labels)."""
-        hidden = self.backbone.forward(w, step)["last_hidden_state"]
-        return ops.cast(kernels.linear(hidden, only(w["head"])), "float32")
+        return ops.cast(kernels.linear(token_states(self.backbone, w, step), only(w["head"])), "float32")
 
     def output_spec(self, batch: int | None, length: int | None) -> Any:
         """(batch, sequence, labels), float32."""
@@ -70,10 +70,23 @@ class QuestionAnswering(TaskModel):
 
     def compute(self, w: Tree, step: Step) -> dict[str, Tensor]:
         """Logits of each token being the answer's first, and its last."""
-        hidden = self.backbone.forward(w, step)["last_hidden_state"]
+        hidden = token_states(self.backbone, w, step)
         logits = ops.cast(kernels.linear(hidden, only(w["head"])), "float32")
         return {"start_logits": logits[..., 0], "end_logits": logits[..., 1]}
 
     def output_spec(self, batch: int | None, length: int | None) -> dict[str, Any]:
         """Two of (batch, sequence), float32."""
         return {name: keras.KerasTensor((batch, length), dtype="float32") for name in ("start_logits", "end_logits")}
+
+
+@keras.saving.register_keras_serializable(package="intermodal")
+class DocumentQuestionAnswering(QuestionAnswering):
+    """As `QuestionAnswering`, of the words of a page; what it reads of the page beside them is its family's."""
+
+    task = "document-question-answering"
+
+
+def token_states(backbone: Backbone, w: Tree, step: Step) -> Tensor:
+    """Hidden states (B, T, hidden) of tokens; in some models states of an image's regions come after them."""
+    hidden = backbone.forward(w, step)["last_hidden_state"]
+    return hidden if step.token_ids is None else hidden[:, : step.length]

@@ -78,7 +78,7 @@ def load_keras_file(path: str | Path, **arguments: Any) -> TaskModel:
         raise CheckpointError(f"There is no file {path}.")
     for dotted in CLASSES.values():
         import_module(dotted.partition(":")[0])
-    _restore_preset(path)
+    _restore_classes(path)
     model = keras.models.load_model(path)
     if not isinstance(model, TaskModel):
         raise CheckpointError(
@@ -87,8 +87,8 @@ def load_keras_file(path: str | Path, **arguments: Any) -> TaskModel:
     return model
 
 
-def _restore_preset(path: str | Path) -> None:
-    """Let Keras know the class of a model that `from_preset` had loaded."""
+def _restore_classes(path: str | Path) -> None:
+    """Let Keras know the class of a model that `from_preset` had loaded, or of a task that the family brings."""
     from intermodal.plugins import manager
     from intermodal.presets import restore
 
@@ -96,6 +96,9 @@ def _restore_preset(path: str | Path) -> None:
     config = saved.get("config")
     if isinstance(config, dict) and isinstance(config.get("family"), str):
         owner = manager().family(config["family"])  # which imports the plugin, and so its presets
+        for dotted in owner.family.task_classes.values():
+            if isinstance(dotted, str):
+                import_module(dotted.partition(":")[0])
         restore(f"{saved.get('module')}:{saved.get('class_name')}", owner.family)
 
 
@@ -125,15 +128,14 @@ def save_assets(model: TaskModel, folder: str) -> None:
 def load_assets(model: TaskModel, folder: str) -> None:
     """Read what `save_assets` wrote."""
     from intermodal.generation.settings import GenerationSettings
-    from intermodal.processing.load import tokenizer_from_repository
+    from intermodal.processing.load import tokenizer_from_repository, tokenizer_of
     from intermodal.processing.load_processor import processor_from_repository
-    from intermodal.processing.tokenizer import Tokenizer
     from intermodal.sources import open_repository
     from intermodal.sources.base import Access
 
     repository = open_repository(folder, Access())
     parts = tokenizer_from_repository(repository)
-    model.tokenizer = Tokenizer(parts) if parts else None
+    model.tokenizer = tokenizer_of(parts) if parts else None
     model.processor = processor_from_repository(repository, model.family, model.tokenizer, model.config)
     settings = Path(folder) / "generation_config.json"
     if settings.exists():

@@ -5,6 +5,8 @@ transformers is a test dependency: it is imported only when these functions are 
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +47,39 @@ def save_reference(model: Any, folder: str | Path, *, shard_bytes: int | None = 
     options = {"max_shard_size": shard_bytes} if shard_bytes else {}
     model.save_pretrained(folder, **options)
     return Path(folder)
+
+
+def edit_checkpoint(
+    folder: Path, change: Callable[[dict[str, Any]], Mapping[str, Any]] | None = None, **config: Any
+) -> Path:
+    """Change a checkpoint as they are found: its tensors, and keys of its config.json.
+
+    Args:
+        folder: with a model.safetensors and a config.json.
+        change: gives the new tensors, by name, for the old ones.
+        config: new values of keys; None takes a key out.
+
+    Returns:
+        The folder.
+    """
+    from safetensors.numpy import load_file, save_file
+
+    if change is not None:
+        file = folder / "model.safetensors"
+        save_file(dict(change(load_file(file))), file, metadata={"format": "pt"})
+    raw = {**json.loads((folder / "config.json").read_text()), **config}
+    (folder / "config.json").write_text(json.dumps({key: value for key, value in raw.items() if value is not None}))
+    return folder
+
+
+def tensor_bytes(folder: Path) -> dict[str, np.ndarray]:
+    """The raw bytes of every tensor of a folder's safetensors files by name, (…) uint8, whatever their dtype."""
+    import torch
+    from safetensors.torch import load_file
+
+    files = sorted(folder.glob("*.safetensors"))
+    tensors = {name: tensor for file in files for name, tensor in load_file(file).items()}
+    return {name: tensor.contiguous().view(torch.uint8).numpy() for name, tensor in tensors.items()}
 
 
 def reference_outputs(model: Any, **inputs: np.ndarray) -> dict[str, np.ndarray]:

@@ -91,7 +91,7 @@ def trace_model(model: TaskModel, inputs: dict[str, np.ndarray]) -> list[Passage
                 before, after = (np.asarray(ops.convert_to_numpy(x)) for x in (arguments[0], result))
                 found.append(Passage(name, before, after))
 
-    with _watched_kernels(note):
+    with _watched_kernels(note), _one_by_one():
         step = model.backbone.step({name: ops.convert_to_tensor(values) for name, values in inputs.items()})
         model.compute(tensors, step)
     return found
@@ -131,6 +131,17 @@ def _bundles(tree: dict[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
             yield from _bundles(value, path if name == "head" else f"{path}{name}.")
         else:
             yield path + name, value
+
+
+def _one_by_one() -> contextlib.AbstractContextManager[Any]:
+    """Compute what `kernels.as_one` would compute as one operation by operation, so that there are values to note."""
+    import keras
+
+    if keras.backend.backend() != "jax":
+        return contextlib.nullcontext()
+    import jax
+
+    return jax.disable_jit()
 
 
 @contextlib.contextmanager

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from intermodal.adapters.checkpoint import AdaptedCheckpoint
 from intermodal.dtypes import numpy_dtype
 from intermodal.layers.storage import device_kind
 from intermodal.weights.plan import plan_bytes
 from intermodal.weights.report import LoadReport
 
 if TYPE_CHECKING:
+    from intermodal.checkpoints.base import Checkpoint
     from intermodal.examination import Examined
     from intermodal.tasks.base import TaskModel
 
@@ -51,10 +53,23 @@ def describe(model: TaskModel, examined: Examined, dtype: str, seconds: float) -
         new=list(plan.new),
         mismatched={name: [list(own), list(asked)] for name, (own, asked) in plan.mismatched.items()},
         left_out=list(plan.left_out),
+        adapter=_adapter(checkpoint),
         config=examined.config_report.to_json(),
         generation=model.generation_settings.accounting.to_json() if model.generation_settings else {},
         warnings=[*examined.warnings, *examined.config_report.lines()],
     )
+
+
+def _adapter(checkpoint: Checkpoint) -> dict[str, Any]:
+    if not isinstance(checkpoint, AdaptedCheckpoint):
+        return {}
+    repository = checkpoint.adapter_repository
+    return {
+        "uri": repository.uri,
+        "revision": repository.revision,
+        "base": checkpoint.repository.uri,
+        "merged": list(checkpoint.merged),
+    }
 
 
 def _source(piece: Any) -> dict[str, Any]:

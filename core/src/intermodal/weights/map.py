@@ -69,6 +69,7 @@ class Weight:
         place: the variable it lives in and the slice of it; None: a variable of its own, of the same name.
         if_absent: see `IfAbsent`.
         folder: where Hugging Face checkpoints keep it in a file of its own, `"2_Dense"`; its name begins with it.
+        frozen: training leaves it as it is, as it does the statistics of a batch norm.
     """
 
     name: str
@@ -83,6 +84,7 @@ class Weight:
     place: tuple[str, Part] | None = None
     if_absent: IfAbsent = "refused"
     folder: str = ""
+    frozen: bool = False
 
     @property
     def module(self) -> str:
@@ -113,6 +115,11 @@ class Variable:
     def block(self) -> tuple[str, int] | None:
         """The repeated block it belongs to."""
         return self.weights[0][0].block
+
+    @property
+    def frozen(self) -> bool:
+        """Whether training leaves it as it is."""
+        return self.weights[0][0].frozen
 
     @property
     def head(self) -> bool:
@@ -270,6 +277,14 @@ def norm(
 def conv1d(name: str, inputs: int, outputs: int, kernel: int, *, groups: int = 1, bias: bool = False) -> list[Weight]:
     """A convolution of sequences: `name.weight` of shape (outputs, inputs / groups, kernel), and `name.bias`."""
     weights = [Weight(f"{name}.weight", (outputs, inputs // groups, kernel), "table", (None, None, None))]
+    return weights + ([Weight(f"{name}.bias", (outputs,), "bias", (None,))] if bias else [])
+
+
+def conv2d(
+    name: str, inputs: int, outputs: int, kernel: tuple[int, int], *, groups: int = 1, bias: bool = False
+) -> list[Weight]:
+    """A convolution of images: `name.weight` of shape (outputs, inputs / groups, *kernel), and `name.bias`."""
+    weights = [Weight(f"{name}.weight", (outputs, inputs // groups, *kernel), "table", (None,) * 4)]
     return weights + ([Weight(f"{name}.bias", (outputs,), "bias", (None,))] if bias else [])
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from intermodal.checkpoints.base import TensorInfo
@@ -85,16 +85,16 @@ def make_plan(
     Raises:
         WeightError: tensors are missing, unexpected or of another shape; all of them are named in one message.
     """
-    prefix = _prefix(weight_map, tensors) if dialect == HUGGINGFACE else ""
+    prefix = prefix_of(weight_map, tensors) if dialect == HUGGINGFACE else ""
     found = _Findings()
     pieces: dict[str, list[Piece]] = {}
     new: list[str] = []
-    left_out: list[Weight] = []
+    left_out: dict[str, Weight] = {}
     tied: dict[str, str] = {}
     copies: dict[str, TensorInfo] = {}
     mismatched: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {}
     for weight in weight_map.weights:
-        alias, info = _find(weight, tensors, dialect, prefix)
+        alias, info = find_tensor(weight, tensors, dialect, prefix)
         if weight.tied_to is not None:
             tied[weight.name] = weight.tied_to
             if info is not None:
@@ -105,7 +105,7 @@ def make_plan(
             if new_head and not weight.folder and (weight.head or weight.if_absent == "new"):
                 new.append(weight.variable)
             elif weight.if_absent == "left out":
-                left_out.append(weight)
+                left_out[alias.name] = weight
             else:
                 found.missing.append(f"{alias.name} {weight.shape}")
             continue
@@ -128,30 +128,31 @@ def make_plan(
     if found.missing or found.wrong or unexpected:
         raise WeightError(_message(found, unexpected, prefix))
     return Plan(
-        variables=tuple(weight_map.without([weight.name for weight in left_out]).variables()),
+        variables=tuple(weight_map.without([weight.name for weight in left_out.values()]).variables()),
         pieces={name: tuple(parts) for name, parts in pieces.items() if name not in new},
         tied=tied,
         tied_copies=copies,
         ignored=ignored,
         new=tuple(dict.fromkeys(new)),
-        left_out=tuple(weight.name for weight in left_out),
+        left_out=tuple(weight.name for weight in left_out.values()),
         prefix=prefix,
         mismatched=mismatched,
     )
 
 
-def _prefix(weight_map: WeightMap, tensors: Mapping[str, TensorInfo]) -> Prefix:
+def prefix_of(weight_map: WeightMap, tensors: Collection[str]) -> Prefix:
     """The one prefix under which most backbone names are found; resolved once, from the whole list of names."""
-    names = [spelling for w in weight_map.weights if not w.head for spelling in (_name(w, HUGGINGFACE), *w.legacy)]
+    names = [spelling for w in weight_map.weights if not w.head for spelling in (name_in(w, HUGGINGFACE), *w.legacy)]
     return max(weight_map.prefixes, key=lambda prefix: sum(prefixed(prefix, name) in tensors for name in names))
 
 
-def _name(weight: Weight, dialect: str) -> str:
+def name_in(weight: Weight, dialect: str) -> str:
+    """What a dialect calls the tensor that holds a weight, without a prefix."""
     alias = weight.aliases.get(dialect)
     return alias.name if alias else weight.name
 
 
-def _find(
+def find_tensor(
     weight: Weight, tensors: Mapping[str, TensorInfo], dialect: str, prefix: Prefix
 ) -> tuple[Alias, TensorInfo | None]:
     """The alias under which a dialect keeps the weight, and the tensor if it is there."""
@@ -205,10 +206,10 @@ def _check_parts(found: _Findings) -> None:
             found.wrong.append(f"{name}: rows from {end} on have no place")
 
 
-def _check_left_out(found: _Findings, left_out: list[Weight], pieces: Mapping[str, list[Piece]]) -> None:
+def _check_left_out(found: _Findings, left_out: Mapping[str, Weight], pieces: Mapping[str, list[Piece]]) -> None:
     """A module is left out as a whole: a weight without its bias is a damaged checkpoint."""
     loaded = {piece.weight.module for parts in pieces.values() for piece in parts}
-    found.missing.extend(f"{weight.name} {weight.shape}" for weight in left_out if weight.module in loaded)
+    found.missing.extend(f"{name} {weight.shape}" for name, weight in left_out.items() if weight.module in loaded)
 
 
 def _message(found: _Findings, unexpected: list[str], prefix: Prefix) -> str:

@@ -30,6 +30,8 @@ class LoadReport:
         left_out: weights that the checkpoint lacks and the model is made without.
         new: variables that were initialised, because the checkpoint holds another task or another shape.
         mismatched: tensor → its shape and the one that the config says, where that was asked to be ignored.
+        adapter: of a LoRA adapter that was loaded: its `uri` and `revision`, the model that it is on as `base`, and
+            under `merged` the tensors that it is part of already.
         config: accounting of config.json: consumed, inert, foreign.
         generation: accounting of generation_config.json.
         warnings: what the user should know, one sentence each.
@@ -61,6 +63,7 @@ class LoadReport:
     new: list[str] = field(default_factory=list)
     mismatched: dict[str, list[list[int]]] = field(default_factory=dict)
     left_out: list[str] = field(default_factory=list)
+    adapter: dict[str, Any] = field(default_factory=dict)
     config: dict[str, Any] = field(default_factory=dict)
     generation: dict[str, Any] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)

@@ -8,23 +8,6 @@ from typing import ClassVar
 
 from intermodal.api import ModelConfig, Problem, Rule, fields, one_of
 
-_TANH_FORM = "gelu_pytorch_tanh"
-
-ACTIVATIONS = {
-    "gelu": "gelu",
-    "gelu_python": "gelu",
-    _TANH_FORM: _TANH_FORM,
-    "gelu_new": _TANH_FORM,
-    "gelu_fast": _TANH_FORM,
-    "gelu_accurate": _TANH_FORM,
-    "gelu_python_tanh": _TANH_FORM,
-    "relu": "relu",
-    "silu": "silu",
-    "swish": "silu",
-    "tanh": "tanh",
-}
-"""Values of `hidden_act`, and which of them are the same function."""
-
 POOLER_KEYS = (
     "pooler_fc_size",
     "pooler_num_attention_heads",
@@ -74,7 +57,7 @@ class BertConfig(ModelConfig):
     num_hidden_layers: int = fields.size(12, most=1 << 12)
     num_attention_heads: int = fields.size(12, most=1 << 14)
     intermediate_size: int = fields.size(3072, most=1 << 22)
-    hidden_act: str = fields.choice("gelu", ACTIVATIONS)
+    hidden_act: str = fields.activation("gelu")
     max_position_embeddings: int = fields.size(512, most=1 << 24)
     type_vocab_size: int = fields.size(2, most=1 << 20)
     layer_norm_eps: float = fields.number(1e-12, least=0.0, most=1.0)

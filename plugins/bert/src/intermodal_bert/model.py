@@ -4,20 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from intermodal.api import Backbone, InputError, Step, Tree, kernels
+from intermodal.api import Backbone, Step, Tree, kernels
 
 from intermodal_bert.config import BertConfig
 from intermodal_bert.weights import BIAS, DECODER, NEXT_SENTENCE, POOLER, TRANSFORM, WORDS
 
 Tensor = Any
-
-ACTIVATIONS = {
-    "gelu": kernels.gelu,
-    "gelu_pytorch_tanh": kernels.gelu_tanh,
-    "relu": kernels.relu,
-    "silu": kernels.silu,
-    "tanh": kernels.tanh,
-}
 
 
 class BertBackbone(Backbone):
@@ -38,7 +30,7 @@ class BertBackbone(Backbone):
             InputError: the sequence is longer than the table of positions.
         """
         config = self.config
-        self._check_length(step)
+        self.check_length(step, config.max_position_embeddings)
         x = self._embed(w, step)
         mask = step.mask(causal=False)
         for number, block in enumerate(w["encoder.layer"]):
@@ -66,7 +58,7 @@ class BertBackbone(Backbone):
     def token_logits(self, w: Tree, hidden: Tensor) -> Tensor:
         """See `Backbone.token_logits`."""
         head = w["head"]
-        x = ACTIVATIONS[self.config.hidden_act](kernels.linear(hidden, head[f"{TRANSFORM}.dense"]))
+        x = kernels.activation(self.config.hidden_act)(kernels.linear(hidden, head[f"{TRANSFORM}.dense"]))
         x = self._norm(x, head[f"{TRANSFORM}.LayerNorm"])
         if self.config.tie_word_embeddings:
             return kernels.linear(x, w[WORDS]._replace(bias=head[BIAS.rpartition(".")[0]].bias))
@@ -89,14 +81,6 @@ class BertBackbone(Backbone):
     def _norm(self, x: Tensor, w: Any) -> Tensor:
         return kernels.layer_norm(x, w, self.config.layer_norm_eps)
 
-    def _check_length(self, step: Step) -> None:
-        limit = self.config.max_position_embeddings
-        if isinstance(step.length, int) and step.length > limit:
-            raise InputError(
-                f"The sequence has {step.length} tokens, and the model has positions for {limit} "
-                "(max_position_embeddings): cut it, with tokenizer(…, truncation=True)."
-            )
-
 
 def attention(w: Tree, x: Tensor, step: Step, number: int, mask: Any, config: BertConfig) -> Tensor:
     """Attention of every token to every token. x (B, T, hidden), and so the result."""
@@ -108,5 +92,5 @@ def attention(w: Tree, x: Tensor, step: Step, number: int, mask: Any, config: Be
 
 def feed_forward(w: Tree, x: Tensor, config: BertConfig) -> Tensor:
     """Two linears with an activation in between. x (B, T, hidden), and so the result."""
-    inner = ACTIVATIONS[config.hidden_act](kernels.linear(x, w["intermediate.dense"]))
+    inner = kernels.activation(config.hidden_act)(kernels.linear(x, w["intermediate.dense"]))
     return kernels.linear(inner, w["output.dense"])

@@ -55,6 +55,19 @@ def library() -> ctypes.CDLL:
         ctypes.POINTER(ctypes.c_void_p),
     ]
     loaded.native_product.restype = None
+    loaded.native_norm.argtypes = [
+        *(ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int, ctypes.c_int, ctypes.c_float),
+        *(ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64),
+    ]
+    loaded.native_norm.restype = None
+    loaded.native_rotate.argtypes = [
+        *(ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64),
+        *(ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64),
+    ]
+    loaded.native_rotate.restype = None
+    loaded.native_gate.argtypes = [ctypes.c_int, *3 * [ctypes.c_void_p], ctypes.c_int64]
+    loaded.native_gate.restype = None
+    loaded.native_attend.argtypes = [ctypes.c_char_p]
     loaded.native_dequantize.argtypes = [
         ctypes.c_int,
         ctypes.c_void_p,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from intermodal.errors import ConfigError, IntermodalError
 from intermodal.testing.family_tests.subject import TOLERANCE, Subject
 from intermodal.testing.family_tests.variants import UNVARIED
+from intermodal.unfinished import FILL_IN
 
 
 class ConfigFieldTests:
@@ -29,6 +31,10 @@ class ConfigFieldTests:
         )
         known = {*subject.config_class.checks(), *subject.config_class.spelled_keys}
         unknown = sorted(set(subject.tests.unvaried) - known)
+        unsaid = [field for field, why in subject.tests.unvaried.items() if why.startswith(FILL_IN)]
+        assert not unsaid, (
+            f"`unvaried` of {inspect.getsourcefile(subject.tests)} does not say yet why: {', '.join(unsaid)}"
+        )
         assert not unknown, f"`unvaried` names {', '.join(unknown)}, which the config class does not read"
 
     @pytest.mark.backend

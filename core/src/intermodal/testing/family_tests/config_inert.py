@@ -108,6 +108,8 @@ def _other_values(subject: Subject, inert: Mapping[str, str]) -> dict[str, Any]:
                 found[key] = 2 * value + 1
             case float(value):
                 found[key] = value / 2 + 0.4
+            case str(value):
+                found[key] = f"not {value}"
             case _:
                 found[key] = 3
     return found

@@ -81,6 +81,7 @@ def _config_classes(subject: Subject) -> list[Any]:
 
 
 def _assert_known(subject: Subject, names: set[str], where: str) -> None:
+    subject.check_written()
     unknown = names - subject.config_class.known_keys() - BOOKKEEPING - set(subject.tests.unread_keys)
     assert not unknown, (
         f"{where} of transformers reads {', '.join(sorted(unknown))}, which no table of the config class mentions: "

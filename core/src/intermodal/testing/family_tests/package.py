@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import inspect
 import json
 import re
 from collections.abc import Iterator
@@ -12,8 +13,10 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from intermodal.testing.family_tests.subject import Subject
+from intermodal.unfinished import FILL_IN, unfinished
 
 CONTRACT = "intermodal.api"
+UNWRITTEN = re.compile(rf"\b{unfinished.__name__}\(|{FILL_IN}")
 
 
 class PackageTests:
@@ -42,6 +45,21 @@ class PackageTests:
             if alias.name not in api.__all__
         ]
         assert not missing, f"{CONTRACT} does not offer:\n" + "\n".join(missing)
+
+    def test_nothing_is_left_to_be_written(self, subject: Subject) -> None:
+        """No place that `intermodal new` has marked is still as it was; this is the list of those that are."""
+        files = {str(path): path.read_text(encoding="utf-8") for path in package_files(subject)}
+        tests = inspect.getsourcefile(subject.tests)
+        if tests is not None:
+            files[tests] = Path(tests).read_text(encoding="utf-8")
+        files["README.md"] = readme(subject)
+        left = [
+            f"{path}:{number}: {line.strip()}"
+            for path, text in files.items()
+            for number, line in enumerate(text.splitlines(), 1)
+            if UNWRITTEN.search(line)
+        ]
+        assert not left, "these places are left to be written:\n" + "\n".join(left)
 
     def test_readme_has_a_support_table(self, subject: Subject) -> None:
         """The README says what becomes of each architecture."""

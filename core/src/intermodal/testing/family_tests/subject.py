@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import warnings
 from collections.abc import Mapping
@@ -133,6 +134,7 @@ class Subject:
         shard_bytes: int | None = None,
     ) -> Reference:
         """What transformers makes of the tiny model with some fields changed, and computes from `cases`."""
+        self.check_written()
         architecture = architecture or self.architectures[0]
         task = self.task(architecture)
         labels = {"num_labels": 5} if self.is_labelled(architecture) else {}
@@ -141,6 +143,13 @@ class Subject:
         return self.references.get(
             architecture, fields, cases or self.cases(task, changes), dtype=dtype, shard_bytes=shard_bytes
         )
+
+    def check_written(self) -> None:
+        """Fail where the config class is still to be written: there is nothing to compare with transformers then."""
+        from intermodal.errors import ConfigError
+
+        with contextlib.suppress(ConfigError):
+            self.config_class.from_hf(self.raw())
 
     def load(self, source: Reference | Path, task: str | None = None, **options: Any) -> TaskModel:
         """Load a checkpoint with this family, whatever else claims it. Warnings are the report's own matter."""

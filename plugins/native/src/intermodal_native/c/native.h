@@ -31,6 +31,31 @@ EXPORT void native_parallel(native_work *work, void *context, int64_t chunks);
 EXPORT int native_threads(void);
 EXPORT void native_use_threads(int threads);
 
+/* Root-mean-square norms of x (rows, width): times weight, or times 1 + weight where `offset`. */
+EXPORT void native_norm(const float *x, const void *weight, int dtype, int offset, float epsilon, float *y,
+                        int64_t rows, int64_t width);
+
+/* Rotary embedding of one position in x (batch, heads, width); the sines of a head's first half are negative. */
+EXPORT void native_rotate(const float *x, const float *cosines, const float *sines, int64_t table_step, float *y,
+                          int64_t batch, int64_t heads, int64_t width);
+
+/* y = activation(gate) * up. */
+enum { SILU, GELU_TANH };
+EXPORT void native_gate(int activation, const float *gate, const float *up, float *y, int64_t count);
+
+/* Attention of one new token of each row to a cache and itself; `for_torch.py` packs this structure. */
+struct attention {
+    const float *q, *k, *v;   /* (batch, heads, width) of q, (batch, groups, width) of k and v */
+    float *keys, *values, *y; /* the cache (batch, groups, capacity, width), and the result, as q */
+    const uint8_t *seen;      /* which keys each row sees, the new one included, or NULL */
+    int64_t batch, heads, groups, width, capacity;
+    int64_t offset;    /* keys in the cache: the new one is written behind them */
+    int64_t seen_step; /* from row to row */
+    float scale;
+};
+/* Returns 0, and has done nothing, where there is no memory for what lies between. */
+EXPORT int native_attend(const struct attention *a);
+
 /* Values of GGUF's packed blocks of ggml's number `type`, in float32, float16 or bfloat16; `book` is the type's code book,
    signed bytes, where it has one. Returns 0, and writes nothing, where the sizes (bytes, values) do not go together. */
 EXPORT int native_dequantize(int type, const uint8_t *packed, int64_t size, const uint8_t *book, int64_t book_size,

@@ -1,0 +1,145 @@
+"""Kernels for PyTorch on a CPU, in C. Each returns None for what it does not take, and PyTorch's operators do that.
+
+They record no gradients. Everything is computed in float32; weights may be stored in any dtype of `DTYPES`.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from struct import Struct
+
+import torch
+from torch import Tensor
+
+from intermodal_native import library
+
+MOST_ROWS = 32
+"""Rows of activations up to which a product waits for its weights; PyTorch's own is faster beyond."""
+
+DTYPES = {getattr(torch, name): number for name, number in library.DTYPES.items()}
+GATES = {"silu": 0, "gelu_tanh": 1}
+
+_native = library.library()
+_product = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p)(
+    ("native_product", _native)
+)
+_matrix = Struct("@PPqqi0P")  # struct matrix
+_attention = Struct("@7P7qf0P")  # struct attention
+_pointers = [Struct(f"@{count}P") for count in range(16)]
+
+
+def takes(x: Tensor) -> bool:
+    """Whether these are kernels for x: plain float32 on a CPU, nothing recorded of what happens to it."""
+    return (
+        x.dtype is torch.float32
+        and x.device.type == "cpu"
+        and not torch.is_grad_enabled()
+        and type(x) is Tensor
+        and torch._C._get_tracing_state() is None
+    )
+
+
+def products(x: Tensor, weights: Sequence[tuple[Tensor, Tensor | None]]) -> list[Tensor] | None:
+    """`x @ weight.T`, times its scale, for each weight.
+
+    Args:
+        x: (…, in) float32.
+        weights: each (out, in), with a scale (out, 1) float32 or None.
+
+    Returns:
+        (…, out) for each, float32.
+    """
+    if not takes(x) or len(weights) >= len(_pointers):
+        return None
+    width = x.shape[-1]
+    rows = x.numel() // max(width, 1)
+    if not 0 < rows <= MOST_ROWS:
+        return None
+    x = x.contiguous()
+    matrices, found, addresses = b"", [], []
+    for weight, scale in weights:
+        number = DTYPES.get(weight.dtype)
+        if number is None or weight.device.type != "cpu" or not weight.is_contiguous():
+            return None
+        if scale is not None and (scale.dtype is not torch.float32 or not scale.is_contiguous()):
+            return None
+        outputs, inputs = weight.shape
+        if inputs != width:
+            return None
+        factors = 0 if scale is None else scale.data_ptr()
+        matrices += _matrix.pack(weight.data_ptr(), factors, outputs, inputs, number)
+        y = x.new_empty((*x.shape[:-1], outputs))
+        found.append(y)
+        addresses.append(y.data_ptr())
+    _product(x.data_ptr(), rows, matrices, len(found), _pointers[len(found)].pack(*addresses))
+    return found
+
+
+def rms_norm(x: Tensor, weight: Tensor, epsilon: float, *, offset: bool) -> Tensor | None:
+    """x (…, width) over its root mean square, times weight (width,), or 1 + weight where `offset`."""
+    number = DTYPES.get(weight.dtype)
+    if not takes(x) or number is None or weight.device.type != "cpu" or not weight.is_contiguous():
+        return None
+    x = x.contiguous()
+    y, width = torch.empty_like(x), x.shape[-1]
+    rows = x.numel() // max(width, 1)
+    _native.native_norm(x.data_ptr(), weight.data_ptr(), number, offset, epsilon, y.data_ptr(), rows, width)
+    return y
+
+
+def rotate(x: Tensor, cosines: Tensor, sines: Tensor) -> Tensor | None:
+    """One position of each row: x (B, N, 1, D), tables (B or 1, 1, 1, D) with the sines of the first half negated."""
+    batch, heads, length, width = x.shape
+    if length != 1 or cosines.shape[-1] != width or width % 2 or not takes(x) or not takes(cosines):
+        return None
+    if not (x.is_contiguous() and cosines.is_contiguous() and sines.is_contiguous()):
+        return None
+    y = torch.empty_like(x)
+    step = width if cosines.shape[0] > 1 else 0
+    _native.native_rotate(x.data_ptr(), cosines.data_ptr(), sines.data_ptr(), step, y.data_ptr(), batch, heads, width)
+    return y
+
+
+def gated(activation: str, gate: Tensor, up: Tensor) -> Tensor | None:
+    """`activation(gate) * up`, both of one shape."""
+    number = GATES.get(activation)
+    if number is None or gate.shape != up.shape or not takes(gate) or not takes(up):
+        return None
+    gate, up = gate.contiguous(), up.contiguous()
+    y = torch.empty_like(gate)
+    _native.native_gate(number, gate.data_ptr(), up.data_ptr(), y.data_ptr(), gate.numel())
+    return y
+
+
+def attend(
+    keys: Tensor, values: Tensor, q: Tensor, k: Tensor, v: Tensor, offset: int, seen: Tensor | None, scale: float
+) -> Tensor | None:
+    """Write one new key and value of each row to the cache at `offset`, and attend to it up to there.
+
+    Args:
+        keys, values: the cache, (B, K, capacity, D) float32, contiguous; written to.
+        q: (B, N, 1, D). k, v: (B, K, 1, D).
+        offset: below the capacity.
+        seen: (B or 1, 1, 1, offset + 1) bool, which keys each row sees; None when all. At least one.
+        scale: of the scores.
+
+    Returns:
+        (B, N, 1, D).
+    """
+    batch, heads, length, width = q.shape
+    groups, capacity = keys.shape[1:3]
+    if length != 1 or not takes(q) or not takes(keys) or not keys.is_contiguous() or not values.is_contiguous():
+        return None
+    if k.shape != (batch, groups, 1, width) or keys.shape[0] != batch or heads % groups or not 0 <= offset < capacity:
+        return None
+    address = step = 0
+    if seen is not None:
+        if seen.dtype is not torch.bool or not seen.is_contiguous() or seen.shape[1:] != (1, 1, offset + 1):
+            return None
+        address, step = seen.data_ptr(), offset + 1 if seen.shape[0] > 1 else 0
+    q, k, v = q.contiguous(), k.contiguous(), v.contiguous()
+    y = torch.empty_like(q)
+    tensors = (tensor.data_ptr() for tensor in (q, k, v, keys, values, y))
+    packed = _attention.pack(*tensors, address, batch, heads, groups, width, capacity, offset, step, scale)
+    return y if _native.native_attend(packed) else None

@@ -1,0 +1,159 @@
+"""The kernels for PyTorch, on each set of instructions, against the reference in keras.ops."""
+
+import keras
+import numpy as np
+import pytest
+from intermodal import kernels
+from intermodal.kernels import Bundle, reference
+from intermodal_native.library import INSTRUCTIONS, library
+
+pytestmark = [
+    pytest.mark.backend,
+    pytest.mark.skipif(keras.backend.backend() != "torch", reason="kernels for PyTorch"),
+]
+if keras.backend.backend() == "torch":
+    import torch
+    from intermodal_native import for_torch
+    from keras.src.backend.torch.core import get_device
+
+    pytestmark.append(pytest.mark.skipif(get_device() != "cpu", reason="kernels for a CPU"))
+
+
+@pytest.fixture(params=INSTRUCTIONS, autouse=True)
+def instructions(request):
+    """One set of instructions after the other."""
+    if not library().native_use_path(INSTRUCTIONS.index(request.param)):
+        pytest.skip(f"this processor has no {request.param}")
+    yield
+    library().native_use_path(library().native_best_path())
+
+
+@pytest.fixture(autouse=True)
+def no_gradients():
+    with torch.inference_mode():
+        yield
+
+
+def random(*shape, dtype="float32", seed=0):
+    values = np.random.default_rng([seed, *shape]).standard_normal(shape).astype("float32")
+    return (
+        torch.tensor(np.rint(values * 40)).to(torch.int8)
+        if dtype == "int8"
+        else torch.tensor(values).to(getattr(torch, dtype))
+    )
+
+
+def close(got, expected, tolerance=2e-6):
+    assert got is not None
+    assert got.shape == expected.shape
+    torch.testing.assert_close(got, expected, atol=tolerance * max(1, expected.abs().max().item()), rtol=0)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16", "int8"])
+@pytest.mark.parametrize("shape", [(1, 1, 203), (3, 1, 64), (2, 5, 7), (32, 576)])
+def test_products(dtype, shape):
+    x = random(*shape)
+    scale = random(40, 1).abs() if dtype == "int8" else None
+    bundles = [Bundle(random(rows, shape[-1], dtype=dtype, seed=rows), None, scale) for rows in (40, 40)]
+    bundles.append(Bundle(random(9, shape[-1], dtype="float32")))
+    products = for_torch.products(x, [(w.weight, w.scale) for w in bundles])
+    assert products is not None
+    for got, w in zip(products, bundles, strict=True):
+        close(got, reference.linear(x, w), 4e-6)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_linear_adds_bias_and_update(dtype):
+    parts = {"lora_a": random(2, 30), "lora_b": random(7, 2), "lora_scale": torch.tensor(0.5)}
+    w = Bundle(random(7, 30, dtype=dtype), random(7, dtype=dtype), **parts)
+    x = random(2, 1, 30)
+    close(kernels.linear(x, w), reference.linear(x, w))
+
+
+def test_a_product_of_rows_that_do_not_follow_each_other():
+    x = random(4, 30)[::2]
+    w = random(12, 30)
+    (got,) = for_torch.products(x, [(w, None)])
+    close(got, reference.linear(x, Bundle(w)))
+
+
+@pytest.mark.parametrize(
+    ("x", "weight"),
+    [
+        ((33, 8), (4, 8)),  # so many rows that PyTorch's own product is faster
+        ((0, 8), (4, 8)),
+        ((2, 8), (8, 4)),
+    ],
+)
+def test_other_products_are_left_to_pytorch(x, weight):
+    assert for_torch.products(random(*x), [(random(*weight), None)]) is None
+
+
+def test_a_weight_that_is_not_stored_row_by_row_is_left_to_pytorch():
+    x, weight = random(1, 6), random(6, 8).T
+    assert for_torch.products(x, [(weight, None)]) is None
+    close(kernels.linear(x, Bundle(weight)), reference.linear(x, Bundle(weight)))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+@pytest.mark.parametrize("shape", [(1, 1, 576), (3, 2, 37), (40, 1, 1030)])
+@pytest.mark.parametrize("offset", [False, True])
+def test_norms(dtype, shape, offset):
+    x, w = random(*shape) * 3, Bundle(random(shape[-1], dtype=dtype))
+    expected = (reference.offset_rms_norm if offset else reference.rms_norm)(x, w, 1e-3)
+    close(for_torch.rms_norm(x, w.weight, 1e-3, offset=offset), expected)
+
+
+@pytest.mark.parametrize("width", [8, 64, 80, 6])
+@pytest.mark.parametrize("rows", [1, 3])
+def test_rotation(width, rows):
+    frequencies = np.geomspace(1, 1e-3, width // 2).astype("float32")
+    positions = torch.tensor([[5], [900], [31]])[:rows]
+    x = random(3, 4, 1, width)
+    got = for_torch.rotate(x, *kernels.rotary_table(positions, frequencies, 1.1, "float32"))
+    close(got, reference.rotate(x, reference.rotary_table(positions, frequencies, 1.1, "float32")))
+
+
+@pytest.mark.parametrize("activation", ["silu", "gelu_tanh"])
+@pytest.mark.parametrize("count", [7, 1536, 40_000])
+def test_gates(activation, count):
+    gate, up = torch.linspace(-95, 95, count)[None, None], random(1, 1, count)
+    close(for_torch.gated(activation, gate, up), reference.gated(activation, gate, up))
+
+
+@pytest.mark.parametrize("heads", [(4, 4), (9, 3), (8, 1), (15, 3)])
+@pytest.mark.parametrize("offset", [0, 3, 255, 256, 700])
+@pytest.mark.parametrize("masked", [False, True])
+def test_attention_to_a_cache(heads, offset, masked):
+    (heads, groups), width, batch = heads, 20 if offset == 3 else 64, 2
+    cache = tuple(random(batch, groups, 720, width, seed=seed) for seed in (1, 2))
+    given = tuple(part.clone() for part in cache)
+    q, k, v = random(batch, heads, 1, width), *(random(batch, groups, 1, width, seed=seed) for seed in (3, 4))
+    seen = None
+    if masked:
+        seen = torch.ones(batch, 1, 1, offset + 1, dtype=torch.bool)
+        seen[1, ..., : offset // 2] = False
+        seen[0, ..., 1 : offset // 3 : 2] = False
+    got = for_torch.attend(*cache, q, k, v, offset, seen, 0.3)
+    (keys, values), expected = kernels.append(given, k, v, offset)[1:], None
+    expected = reference.attention(q, keys, values, seen, 0.3)
+    close(got, expected, 4e-6)
+    for ours, theirs in zip(cache, given, strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_nothing_is_computed_here_where_gradients_are_recorded():
+    with torch.inference_mode(False), torch.enable_grad():
+        x, w = torch.ones(1, 8, requires_grad=True), torch.ones(3, 8)
+        assert for_torch.products(x, [(w, None)]) is None
+        assert for_torch.rms_norm(x, w[0], 1e-5, offset=False) is None
+        assert for_torch.gated("silu", x, x) is None
+        kernels.linear(x, Bundle(w)).sum().backward()
+        assert x.grad is not None
+
+
+def test_nothing_is_computed_here_where_a_graph_is_traced():
+    bundle = Bundle(random(3, 8))
+    traced = torch.jit.trace(lambda x: kernels.linear(x, bundle), torch.zeros(1, 8), check_trace=False)
+    x = random(1, 8)
+    close(traced(x), reference.linear(x, bundle))
