@@ -100,3 +100,27 @@ def test_a_model_of_the_size_of_vit_base(tmp_path):
     pixels = np.random.default_rng(8).standard_normal((1, 3, 224, 224)).astype("float32")
     model = intermodal.load(save_reference(reference, tmp_path))
     assert_close(model(pixels), reference_outputs(reference, pixel_values=pixels)["logits"])
+
+
+@pytest.mark.backend
+def test_lora_and_int8(reference, folder):
+    expected = reference_outputs(reference, pixel_values=PIXELS)["logits"]
+    model = intermodal.load(folder)
+    model.enable_lora(2, ["query", "value"], alpha=4, seed=0)
+    assert sum("lora_" in variable.path for variable in model.trainable_variables) == 2 * 2 * 2
+    assert_close(model(PIXELS), expected)
+    model = intermodal.load(folder)
+    model.quantize("int8")
+    assert 0 < np.abs(numpy(model(PIXELS)) - expected).max() < 0.1 * np.abs(expected).max()
+
+
+def test_auto_classes(folder, reference):
+    expected = reference_outputs(reference, pixel_values=PIXELS)["logits"]
+    model = intermodal.AutoModelForImageClassification.from_pretrained(folder)
+    assert_close(model(pixel_values=PIXELS).logits, expected)
+    with pytest.warns(UserWarning, match="NEW"):
+        other = intermodal.AutoModelForImageClassification.from_pretrained(
+            folder, num_labels=5, ignore_mismatched_sizes=True
+        )
+    assert other(pixel_values=PIXELS).logits.shape == (2, 5)
+    assert intermodal.AutoModel.from_pretrained(folder)(pixel_values=PIXELS).last_hidden_state.shape == (2, 26, 48)

@@ -147,6 +147,28 @@ def test_rotary_is_a_rotation_by_position_times_frequency():
     np.testing.assert_allclose(got, np.concatenate([turned.real, turned.imag], -1), atol=2e-5)
 
 
+@pytest.mark.parametrize("cached", [False, True])
+@pytest.mark.parametrize("rotated", [False, True])
+def test_attention_of_projections_is_split_rotate_attend_merge(cached, rotated):
+    length, width, offset = (1, 8, 3) if cached else (4, 8, 0)
+    q, k, v = tensor(2, length, 48), tensor(2, length, 16), tensor(2, length, 16)
+    positions = ops.arange(offset, offset + length)[None]
+    table = np.array([1.0, 0.3, 0.1, 0.03], np.float32)
+    ropes = [module.rotary_table(positions, table, 1.0, "float32") for module in (kernels, reference)]
+    before = tensor(2, 2, offset, 8), tensor(2, 2, offset, 8)
+    results = []
+    for module, rope in zip((kernels, reference), ropes, strict=True):
+        cache = None
+        if cached:
+            cache, _, _ = module.append(module.new_cache(2, 2, 6, 8, "float32"), *before, 0)
+        mask = module.attention_mask(None, length, 6 if cached else length, offset)
+        options = {"width": width, "rope": rope if rotated else None}
+        cache, y = module.attend_heads(cache, q, k, v, offset, mask, 0.3, **options)
+        results.append(y)
+        assert (cache is None) != cached
+    close(*results)
+
+
 MASKS = {
     "full": {"causal": False},
     "causal": {},

@@ -56,7 +56,7 @@ def test_products(dtype, shape):
     scale = random(40, 1).abs() if dtype == "int8" else None
     bundles = [Bundle(random(rows, shape[-1], dtype=dtype, seed=rows), None, scale) for rows in (40, 40)]
     bundles.append(Bundle(random(9, shape[-1], dtype="float32")))
-    products = for_torch.products(x, [(w.weight, w.scale) for w in bundles])
+    products = for_torch.products(x, [for_torch.prepare(w.weight, w.scale) for w in bundles])
     assert products is not None
     for got, w in zip(products, bundles, strict=True):
         close(got, reference.linear(x, w), 4e-6)
@@ -73,7 +73,7 @@ def test_a_linear_adds_bias_and_update(dtype):
 def test_a_product_of_rows_that_do_not_follow_each_other():
     x = random(4, 30)[::2]
     w = random(12, 30)
-    (got,) = for_torch.products(x, [(w, None)])
+    (got,) = for_torch.products(x, [for_torch.prepare(w, None)])
     close(got, reference.linear(x, Bundle(w)))
 
 
@@ -86,12 +86,12 @@ def test_a_product_of_rows_that_do_not_follow_each_other():
     ],
 )
 def test_other_products_are_left_to_pytorch(x, weight):
-    assert for_torch.products(random(*x), [(random(*weight), None)]) is None
+    assert for_torch.products(random(*x), [for_torch.prepare(random(*weight), None)]) is None
 
 
 def test_a_weight_that_is_not_stored_row_by_row_is_left_to_pytorch():
     x, weight = random(1, 6), random(6, 8).T
-    assert for_torch.products(x, [(weight, None)]) is None
+    assert for_torch.prepare(weight, None) is None
     close(kernels.linear(x, Bundle(weight)), reference.linear(x, Bundle(weight)))
 
 
@@ -142,10 +142,34 @@ def test_attention_to_a_cache(heads, offset, masked):
         assert torch.equal(ours, theirs)
 
 
+@pytest.mark.parametrize("rows", [1, 3])
+def test_attention_of_projections(rows):
+    heads, groups, width, offset = 6, 2, 8, 5
+    cache = tuple(random(rows, groups, 9, width, seed=seed) for seed in (1, 2))
+    given = tuple(part.clone() for part in cache)
+    q, k, v = random(rows, 1, heads * width), *(random(rows, 1, groups * width, seed=seed) for seed in (3, 4))
+    rope = kernels.rotary_table(torch.tensor([[5], [3], [2]])[:rows], np.ones(4, np.float32), 1.0, "float32")
+    half = tuple(part[..., :4] * sign for part, sign in zip(rope, (1, -1), strict=True))
+    got = for_torch.attend(*cache, q, k, v, offset, None, 0.3, rope)
+    full = tuple(part[:, :, :6] for part in given)
+    _, expected = reference.attend_heads(full, q, k, v, offset, None, 0.3, width=width, rope=half)
+    close(got, expected, 4e-6)
+    _, by_kernels = kernels.attend_heads(given, q, k, v, offset, None, 0.3, width=width, rope=rope)
+    close(by_kernels, expected, 4e-6)
+
+
+def test_a_weight_that_was_replaced_is_not_taken_from_what_was_prepared():
+    weight, other, x = random(5, 8), random(5, 8, seed=1), random(1, 8)
+    bundle = Bundle(weight, prepared=kernels.prepare(weight, None))
+    close(kernels.linear(x, bundle), reference.linear(x, bundle))
+    replaced = bundle._replace(weight=other)
+    close(kernels.linear(x, replaced), reference.linear(x, replaced))
+
+
 def test_nothing_is_computed_here_where_gradients_are_recorded():
     with torch.inference_mode(False), torch.enable_grad():
         x, w = torch.ones(1, 8, requires_grad=True), torch.ones(3, 8)
-        assert for_torch.products(x, [(w, None)]) is None
+        assert for_torch.products(x, [for_torch.prepare(w, None)]) is None
         assert for_torch.rms_norm(x, w[0], 1e-5, offset=False) is None
         assert for_torch.gated("silu", x, x) is None
         kernels.linear(x, Bundle(w)).sum().backward()

@@ -22,6 +22,7 @@ from intermodal.kernels.bundle import Bundle
 from intermodal.kernels.ops import ops
 from intermodal.kernels.reference import Cache
 
+prepare = _native.prepare
 as_one = _native.as_one
 linear = _native.linear
 linears = _native.linears
@@ -45,6 +46,7 @@ merge_heads = _native.merge_heads
 attention_mask = _native.attention_mask
 attention = _native.attention
 attend = _native.attend
+attend_heads = _native.attend_heads
 new_cache = _native.new_cache
 append = _native.append
 capacity = _native.capacity
@@ -72,6 +74,7 @@ __all__ = [
     "append",
     "as_one",
     "attend",
+    "attend_heads",
     "attention",
     "attention_mask",
     "capacity",
@@ -90,6 +93,7 @@ __all__ = [
     "merge_heads",
     "new_cache",
     "offset_rms_norm",
+    "prepare",
     "relu",
     "rms_norm",
     "rotary_table",

@@ -14,6 +14,7 @@ class Bundle(NamedTuple):
         scale: (out, 1), float32: the weight is an integer times this.
         lora_a: (rank, in), with `lora_b` (out, rank): an update `lora_b @ lora_a * lora_scale`, as PEFT has it.
         lora_scale: alpha / rank.
+        prepared: weight and scale once more as compiled kernels take them, by `kernels.prepare`; see `weight` for them.
     """
 
     weight: Any
@@ -22,3 +23,4 @@ class Bundle(NamedTuple):
     lora_a: Any = None
     lora_b: Any = None
     lora_scale: Any = None
+    prepared: Any = None

@@ -18,6 +18,7 @@ __all__ = [
     "append",
     "as_one",
     "attend",
+    "attend_heads",
     "attention",
     "attention_mask",
     "capacity",
@@ -35,6 +36,7 @@ __all__ = [
     "merge_heads",
     "new_cache",
     "offset_rms_norm",
+    "prepare",
     "relu",
     "rms_norm",
     "rotary_table",
@@ -110,6 +112,11 @@ def _scaled_products(x: Tensor, bundles: tuple[Bundle, ...]) -> tuple[Tensor, ..
     products = (_product(x, w.weight) for w in bundles)
     pairs = zip(products, bundles, strict=True)
     return tuple(y if w.scale is None else y * w.scale[:, 0].astype(x.dtype) for y, w in pairs)
+
+
+def prepare(weight: Tensor, scale: Tensor | None) -> Any:
+    """As `reference.prepare`."""
+    return None
 
 
 def linear(x: Tensor, w: Bundle) -> Tensor:
@@ -304,6 +311,28 @@ def attend(cache: Cache, q: Tensor, k: Tensor, v: Tensor, offset: Any, mask: Any
     """As `reference.attend`."""
     cache, k, v = append(cache, k, v, offset)
     return cache, attention(q, k, v, mask, scale)
+
+
+def attend_heads(
+    cache: Cache | None,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    offset: Any,
+    mask: Any,
+    scale: float,
+    *,
+    width: int,
+    rope: tuple[Tensor, Tensor] | None,
+) -> tuple[Cache | None, Tensor]:
+    """As `reference.attend_heads`."""
+    q, k, v = (split_heads(x, width) for x in (q, k, v))
+    if rope is not None:
+        q, k = rotate(q, rope), rotate(k, rope)
+    cache, y = (
+        (cache, attention(q, k, v, mask, scale)) if cache is None else attend(cache, q, k, v, offset, mask, scale)
+    )
+    return cache, merge_heads(y)
 
 
 def capacity(cache: Cache) -> int:

@@ -18,6 +18,11 @@ Cache = tuple[Tensor, Tensor]
 MASKED = -1e30  # added to scores that may not be seen; finite, so that a row with nothing to see gives no NaN
 
 
+def prepare(weight: Tensor, scale: Tensor | None) -> Any:
+    """What compiled kernels keep of a weight and its scale, as `Bundle.prepared`; None where there are none."""
+    return None
+
+
 def as_one(function: Callable[..., Any], static: tuple[str, ...] = ()) -> Callable[..., Any]:
     """A pure function of tensors, to be computed as one where the backend else compiles each operation by itself.
 
@@ -265,6 +270,32 @@ def attend(cache: Cache, q: Tensor, k: Tensor, v: Tensor, offset: Any, mask: Any
     """`append`, and `attention` to what it returns."""
     cache, k, v = append(cache, k, v, offset)
     return cache, attention(q, k, v, mask, scale)
+
+
+def attend_heads(
+    cache: Cache | None,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    offset: Any,
+    mask: Any,
+    scale: float,
+    *,
+    width: int,
+    rope: tuple[Tensor, Tensor] | None,
+) -> tuple[Cache | None, Tensor]:
+    """`attend` for projections as they come, q (B, T, N·D), k and v (B, T, K·D) → (B, T, N·D).
+
+    They are split into heads of `width`, q and k rotated by the table `rope` if there is one; without a cache they
+    attend to each other.
+    """
+    q, k, v = (split_heads(x, width) for x in (q, k, v))
+    if rope is not None:
+        q, k = rotate(q, rope), rotate(k, rope)
+    cache, y = (
+        (cache, attention(q, k, v, mask, scale)) if cache is None else attend(cache, q, k, v, offset, mask, scale)
+    )
+    return cache, merge_heads(y)
 
 
 def capacity(cache: Cache) -> int:

@@ -26,6 +26,7 @@ __all__ = [
     "append",
     "as_one",
     "attend",
+    "attend_heads",
     "attention",
     "attention_mask",
     "capacity",
@@ -43,6 +44,7 @@ __all__ = [
     "merge_heads",
     "new_cache",
     "offset_rms_norm",
+    "prepare",
     "relu",
     "rms_norm",
     "rotary_table",
@@ -68,6 +70,11 @@ def _product(x: Tensor, weight: Tensor) -> Tensor:
         return tf.reshape(flat, (*x.shape[:-1], outputs))
     flat = tf.matmul(tf.reshape(x, (-1, inputs)), weight, transpose_b=True)
     return tf.reshape(flat, tf.concat([tf.shape(x)[:-1], [outputs]], axis=0))
+
+
+def prepare(weight: Tensor, scale: Tensor | None) -> Any:
+    """As `reference.prepare`."""
+    return None
 
 
 def linear(x: Tensor, w: Bundle) -> Tensor:
@@ -251,3 +258,25 @@ def attend(cache: Cache, q: Tensor, k: Tensor, v: Tensor, offset: Any, mask: Any
     """As `reference.attend`."""
     cache, k, v = append(cache, k, v, offset)
     return cache, attention(q, k, v, mask, scale)
+
+
+def attend_heads(
+    cache: Cache | None,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    offset: Any,
+    mask: Any,
+    scale: float,
+    *,
+    width: int,
+    rope: tuple[Tensor, Tensor] | None,
+) -> tuple[Cache | None, Tensor]:
+    """As `reference.attend_heads`."""
+    q, k, v = (split_heads(x, width) for x in (q, k, v))
+    if rope is not None:
+        q, k = rotate(q, rope), rotate(k, rope)
+    cache, y = (
+        (cache, attention(q, k, v, mask, scale)) if cache is None else attend(cache, q, k, v, offset, mask, scale)
+    )
+    return cache, merge_heads(y)

@@ -46,10 +46,20 @@ def _product(x: Tensor, weight: Tensor) -> Tensor:
     return torch.cat([F.linear(x, part.to(x.dtype)) for part in weight.split(rows)], dim=-1)
 
 
-@functools.cache
 def _compiled() -> Any | None:
     """Kernels compiled for this machine's CPU; each gives None for tensors that it does not take."""
+    return None if torch.compiler.is_compiling() else _loaded()
+
+
+@functools.cache
+def _loaded() -> Any | None:
     return compiled.for_cpu("torch")
+
+
+def prepare(weight: Tensor, scale: Tensor | None) -> Any:
+    """As `reference.prepare`."""
+    native = _compiled()
+    return None if native is None else native.prepare(weight, scale)
 
 
 def linear(x: Tensor, w: Bundle) -> Tensor:
@@ -60,10 +70,20 @@ def linear(x: Tensor, w: Bundle) -> Tensor:
 def linears(x: Tensor, *bundles: Bundle) -> tuple[Tensor, ...]:
     """As `reference.linears`."""
     native = _compiled()
-    products = None if native is None else native.products(x, [(w.weight, w.scale) for w in bundles])
-    if products is None:
-        return tuple(_linear(x, w) for w in bundles)
-    return tuple(_completed(x, y, w) for y, w in zip(products, bundles, strict=True))
+    if native is not None and native.takes(x):
+        weights = [_prepared(w) for w in bundles]
+        products = native.products(x, weights) if None not in weights else None
+        if products is not None:
+            return tuple(_completed(x, y, w) for y, w in zip(products, bundles, strict=True))
+    return tuple(_linear(x, w) for w in bundles)
+
+
+def _prepared(w: Bundle) -> Any:
+    """The weight as compiled kernels take it: what came with the bundle, unless its weight was replaced since."""
+    prepared = w.prepared
+    if prepared is not None and prepared.weight is w.weight and prepared.scale is w.scale:
+        return prepared
+    return prepare(w.weight, w.scale)
 
 
 def _linear(x: Tensor, w: Bundle) -> Tensor:
@@ -284,7 +304,13 @@ def append(cache: Cache, k: Tensor, v: Tensor, offset: int) -> tuple[Cache, Tens
 
 
 def attend(
-    cache: Cache, q: Tensor, k: Tensor, v: Tensor, offset: int, mask: Tensor | str | None, scale: float
+    cache: Cache,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    offset: int,
+    mask: Tensor | str | None,
+    scale: float,
 ) -> tuple[Cache, Tensor]:
     """As `reference.attend`."""
     native = _compiled()
@@ -294,3 +320,30 @@ def attend(
             return cache, y
     cache, k, v = append(cache, k, v, offset)
     return cache, attention(q, k, v, mask, scale)
+
+
+def attend_heads(
+    cache: Cache | None,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    offset: int,
+    mask: Tensor | str | None,
+    scale: float,
+    *,
+    width: int,
+    rope: tuple[Tensor, Tensor] | None,
+) -> tuple[Cache | None, Tensor]:
+    """As `reference.attend_heads`."""
+    native = _compiled() if cache is not None and q.shape[1] == 1 and not isinstance(mask, str) else None
+    if native is not None and cache is not None:
+        y = native.attend(*cache, q, k, v, offset, mask, scale, rope)
+        if y is not None:
+            return cache, y
+    q, k, v = (split_heads(x, width) for x in (q, k, v))
+    if rope is not None:
+        q, k = rotate(q, rope), rotate(k, rope)
+    cache, y = (
+        (cache, attention(q, k, v, mask, scale)) if cache is None else attend(cache, q, k, v, offset, mask, scale)
+    )
+    return cache, merge_heads(y)

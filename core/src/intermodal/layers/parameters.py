@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import keras
 
+from intermodal import kernels
 from intermodal.dtypes import is_float
 from intermodal.kernels import Bundle
 from intermodal.layers.storage import StoragePolicy
@@ -67,7 +68,8 @@ class Parameters(keras.layers.Layer):
                 home, module = blocks[number], module.removeprefix(f"{stem}.{number}.")
             home[module] = home.get(module, Bundle(None))._replace(**{field: self.by_name[variable.name].value})
             if field == "weight":
-                home[module] = home[module]._replace(**self.extras(variable))
+                bundle = home[module]._replace(**self.extras(variable))
+                home[module] = bundle._replace(prepared=kernels.prepare(bundle.weight, bundle.scale))
         return tree
 
     def extras(self, variable: Variable) -> dict[str, Any]:

@@ -59,3 +59,16 @@ class Step:
             return kernels.attention(q, k, v, mask, scale)
         self.cache[layer], y = kernels.attend(self.cache[layer], q, k, v, self.offset, mask, scale)
         return y
+
+    def attend_heads(
+        self, layer: int, q: Tensor, k: Tensor, v: Tensor, *, width: int, rope: Any = None, mask: Any, scale: float
+    ) -> Tensor:
+        """`attend` for projections as they come: split into heads of `width`, rotated by `rope`, attended to, merged.
+
+        q (B, T, N·D), k and v (B, T, K·D) → (B, T, N·D). Where queries or keys are changed in between, `attend` is it.
+        """
+        cache = self.cache[layer] if self.cache else None
+        cache, y = kernels.attend_heads(cache, q, k, v, self.offset, mask, scale, width=width, rope=rope)
+        if cache is not None:
+            self.cache[layer] = cache
+        return y

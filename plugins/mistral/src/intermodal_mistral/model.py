@@ -33,11 +33,10 @@ class MistralBackbone(Backbone):
 
 def attention(w: Tree, x: Tensor, step: Step, number: int, rope: Any, mask: Any, config: MistralConfig) -> Tensor:
     """Grouped-query attention with rotary positions. x (B, T, hidden), and so the result."""
-    projected = kernels.linears(x, *(w[f"self_attn.{name}_proj"] for name in "qkv"))
-    q, k, v = (kernels.split_heads(y, config.head_dim) for y in projected)
-    q, k = kernels.rotate(q, rope), kernels.rotate(k, rope)
-    y = step.attend(number, q, k, v, mask=mask, scale=config.head_dim**-0.5)
-    return kernels.linear(kernels.merge_heads(y), w["self_attn.o_proj"])
+    q, k, v = kernels.linears(x, w["self_attn.q_proj"], w["self_attn.k_proj"], w["self_attn.v_proj"])
+    width = config.head_dim
+    y = step.attend_heads(number, q, k, v, width=width, rope=rope, mask=mask, scale=width**-0.5)
+    return kernels.linear(y, w["self_attn.o_proj"])
 
 
 def feed_forward(w: Tree, x: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Sequence
 from struct import Struct
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -25,31 +26,52 @@ _product = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_char
     ("native_product", _native)
 )
 _matrix = Struct("@PPqqi0P")  # struct matrix
-_attention = Struct("@7P7qf0P")  # struct attention
+_attention = Struct("@9P8qf0P")  # struct attention
 _pointers = [Struct(f"@{count}P") for count in range(16)]
 
 
 def takes(x: Tensor) -> bool:
     """Whether these are kernels for x: plain float32 on a CPU, nothing recorded of what happens to it."""
     return (
-        x.dtype is torch.float32
-        and x.device.type == "cpu"
+        x.is_cpu
+        and x.dtype is torch.float32
         and not torch.is_grad_enabled()
         and type(x) is Tensor
         and torch._C._get_tracing_state() is None
     )
 
 
-def products(x: Tensor, weights: Sequence[tuple[Tensor, Tensor | None]]) -> list[Tensor] | None:
-    """`x @ weight.T`, times its scale, for each weight.
+class Prepared(NamedTuple):
+    """A weight as C takes it; made once for many tokens, because Python is slow to ask a tensor what it is.
 
-    Args:
-        x: (…, in) float32.
-        weights: each (out, in), with a scale (out, 1) float32 or None.
-
-    Returns:
-        (…, out) for each, float32.
+    Attributes:
+        weight, scale: what it was made of, which it keeps alive.
+        outputs, inputs: the weight's shape.
+        matrix: `struct matrix`.
     """
+
+    weight: Tensor
+    scale: Tensor | None
+    outputs: int
+    inputs: int
+    matrix: bytes
+
+
+def prepare(weight: Tensor, scale: Tensor | None) -> Prepared | None:
+    """A weight (out, in), with a scale (out, 1) float32 or None, for `products`; None where that does not take it."""
+    number = DTYPES.get(weight.dtype)
+    plain = isinstance(weight, torch.nn.Parameter) or type(weight) is Tensor
+    if number is None or weight.ndim != 2 or not plain or not weight.is_cpu or not weight.is_contiguous():
+        return None
+    if scale is not None and (scale.dtype is not torch.float32 or not scale.is_contiguous()):
+        return None
+    outputs, inputs = weight.shape
+    matrix = _matrix.pack(weight.data_ptr(), 0 if scale is None else scale.data_ptr(), outputs, inputs, number)
+    return Prepared(weight, scale, outputs, inputs, matrix)
+
+
+def products(x: Tensor, weights: Sequence[Prepared]) -> list[Tensor] | None:
+    """`x @ weight.T`, times its scale, for each weight. x (…, in) float32 → (…, out) for each, float32."""
     if not takes(x) or len(weights) >= len(_pointers):
         return None
     width = x.shape[-1]
@@ -57,21 +79,14 @@ def products(x: Tensor, weights: Sequence[tuple[Tensor, Tensor | None]]) -> list
     if not 0 < rows <= MOST_ROWS:
         return None
     x = x.contiguous()
-    matrices, found, addresses = b"", [], []
-    for weight, scale in weights:
-        number = DTYPES.get(weight.dtype)
-        if number is None or weight.device.type != "cpu" or not weight.is_contiguous():
+    lead, found, addresses = x.shape[:-1], [], []
+    for weight in weights:
+        if weight.inputs != width:
             return None
-        if scale is not None and (scale.dtype is not torch.float32 or not scale.is_contiguous()):
-            return None
-        outputs, inputs = weight.shape
-        if inputs != width:
-            return None
-        factors = 0 if scale is None else scale.data_ptr()
-        matrices += _matrix.pack(weight.data_ptr(), factors, outputs, inputs, number)
-        y = x.new_empty((*x.shape[:-1], outputs))
+        y = x.new_empty((*lead, weight.outputs))
         found.append(y)
         addresses.append(y.data_ptr())
+    matrices = b"".join([weight.matrix for weight in weights])
     _product(x.data_ptr(), rows, matrices, len(found), _pointers[len(found)].pack(*addresses))
     return found
 
@@ -79,7 +94,7 @@ def products(x: Tensor, weights: Sequence[tuple[Tensor, Tensor | None]]) -> list
 def rms_norm(x: Tensor, weight: Tensor, epsilon: float, *, offset: bool) -> Tensor | None:
     """x (…, width) over its root mean square, times weight (width,), or 1 + weight where `offset`."""
     number = DTYPES.get(weight.dtype)
-    if not takes(x) or number is None or weight.device.type != "cpu" or not weight.is_contiguous():
+    if number is None or not takes(x) or not weight.is_cpu or not weight.is_contiguous():
         return None
     x = x.contiguous()
     y, width = torch.empty_like(x), x.shape[-1]
@@ -113,33 +128,52 @@ def gated(activation: str, gate: Tensor, up: Tensor) -> Tensor | None:
 
 
 def attend(
-    keys: Tensor, values: Tensor, q: Tensor, k: Tensor, v: Tensor, offset: int, seen: Tensor | None, scale: float
+    keys: Tensor,
+    values: Tensor,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    offset: int,
+    seen: Tensor | None,
+    scale: float,
+    rope: tuple[Tensor, Tensor] | None = None,
 ) -> Tensor | None:
     """Write one new key and value of each row to the cache at `offset`, and attend to it up to there.
 
     Args:
         keys, values: the cache, (B, K, capacity, D) float32, contiguous; written to.
-        q: (B, N, 1, D). k, v: (B, K, 1, D).
+        q: (B, N, 1, D), or (B, 1, N·D). k, v: with K for N.
         offset: below the capacity.
         seen: (B or 1, 1, 1, offset + 1) bool, which keys each row sees; None when all. At least one.
         scale: of the scores.
+        rope: tables as `rotate` takes them, by which q and k are rotated first.
 
     Returns:
-        (B, N, 1, D).
+        The values attended to, shaped as q.
     """
-    batch, heads, length, width = q.shape
-    groups, capacity = keys.shape[1:3]
-    if length != 1 or not takes(q) or not takes(keys) or not keys.is_contiguous() or not values.is_contiguous():
+    batch, groups, capacity, width = keys.shape
+    size = q.numel()
+    heads = size // (batch * width)
+    if not takes(q) or not takes(keys) or not keys.is_contiguous() or not values.is_contiguous():
         return None
-    if k.shape != (batch, groups, 1, width) or keys.shape[0] != batch or heads % groups or not 0 <= offset < capacity:
+    if q.shape[0] != batch or (q.shape[1] if q.ndim == 3 else q.shape[2]) != 1 or size != batch * heads * width:
+        return None
+    if k.numel() != batch * groups * width or heads % groups or not 0 <= offset < capacity:
         return None
     address = step = 0
     if seen is not None:
         if seen.dtype is not torch.bool or not seen.is_contiguous() or seen.shape[1:] != (1, 1, offset + 1):
             return None
         address, step = seen.data_ptr(), offset + 1 if seen.shape[0] > 1 else 0
+    cosines = sines = turn = 0
+    if rope is not None:
+        if rope[0].shape[1:] != (1, 1, width) or width % 2 or not rope[0].is_contiguous():
+            return None
+        cosines, sines, turn = rope[0].data_ptr(), rope[1].data_ptr(), width if len(rope[0]) > 1 else 0
     q, k, v = q.contiguous(), k.contiguous(), v.contiguous()
     y = torch.empty_like(q)
-    tensors = (tensor.data_ptr() for tensor in (q, k, v, keys, values, y))
-    packed = _attention.pack(*tensors, address, batch, heads, groups, width, capacity, offset, step, scale)
+    packed = _attention.pack(
+        *(q.data_ptr(), k.data_ptr(), v.data_ptr(), keys.data_ptr(), values.data_ptr(), y.data_ptr(), address),
+        *(cosines, sines, batch, heads, groups, width, capacity, offset, step, turn, scale),
+    )
     return y if _native.native_attend(packed) else None

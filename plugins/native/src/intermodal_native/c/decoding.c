@@ -16,6 +16,7 @@
 #endif
 
 enum { SHARE = 1 << 14 }; /* elements that are worth a thread's while */
+enum { ALONE = 1 << 16 }; /* products of attention that are done before another thread has woken up */
 
 static int64_t at_most(int64_t value, int64_t limit)
 {
@@ -72,6 +73,7 @@ EXPORT void native_gate(int activation, const float *gate, const float *up, floa
 
 struct attending {
     const struct attention *a;
+    const float *q;
     float *found;
     int64_t keys, parts;
 };
@@ -85,7 +87,7 @@ static void attend_share(void *context, int64_t chunk)
     const uint8_t *seen = a->seen ? a->seen + head / a->groups * a->seen_step + first : NULL;
     int64_t at = (head * a->capacity + first) * a->width;
     struct keys s = {
-        a->q + head * queries * a->width,
+        t->q + head * queries * a->width,
         a->keys + at,
         a->values + at,
         seen,
@@ -105,21 +107,42 @@ static void merge_parts(const struct attending *t, int64_t head)
     PATH(merge, (t->found + head * t->parts * (width + 2), t->parts, width, t->a->y + head * width))
 }
 
-EXPORT int native_attend(const struct attention *a)
+/* The new key and value of each row and head, behind those in the cache. */
+static void append(const struct attention *a)
 {
-    struct attending t = {a, NULL, a->offset + 1, (a->offset + MOST_KEYS) / MOST_KEYS};
-    t.found = malloc((size_t)(a->batch * a->heads * t.parts * (a->width + 2)) * sizeof *t.found);
-    if (!t.found)
-        return 0;
     size_t bytes = (size_t)a->width * sizeof(float);
     for (int64_t head = 0; head < a->batch * a->groups; head++) {
-        int64_t to = (head * a->capacity + a->offset) * a->width;
-        memcpy(a->keys + to, a->k + head * a->width, bytes);
-        memcpy(a->values + to, a->v + head * a->width, bytes);
+        int64_t from = head * a->width, to = (head * a->capacity + a->offset) * a->width;
+        int64_t table = head / a->groups * a->table_step;
+        memcpy(a->values + to, a->v + from, bytes);
+        if (a->cosines)
+            native_rotate(a->k + from, a->cosines + table, a->sines + table, 0, a->keys + to, 1, 1, a->width);
+        else
+            memcpy(a->keys + to, a->k + from, bytes);
     }
-    native_parallel(attend_share, &t, a->batch * a->groups * t.parts);
+}
+
+EXPORT int native_attend(const struct attention *a)
+{
+    struct attending t = {a, a->q, NULL, a->offset + 1, (a->offset + MOST_KEYS) / MOST_KEYS};
+    int64_t between = a->batch * a->heads * t.parts * (a->width + 2), queries = a->batch * a->heads * a->width;
+    float *memory = malloc((size_t)(between + queries) * sizeof *memory);
+    if (!memory)
+        return 0;
+    t.found = memory;
+    if (a->cosines) {
+        native_rotate(a->q, a->cosines, a->sines, a->table_step, memory + between, a->batch, a->heads, a->width);
+        t.q = memory + between;
+    }
+    append(a);
+    int64_t chunks = a->batch * a->groups * t.parts;
+    if (t.keys * a->batch * a->heads * a->width > ALONE)
+        native_parallel(attend_share, &t, chunks);
+    else
+        for (int64_t chunk = 0; chunk < chunks; chunk++)
+            attend_share(&t, chunk);
     for (int64_t head = 0; head < a->batch * a->heads; head++)
         merge_parts(&t, head);
-    free(t.found);
+    free(memory);
     return 1;
 }

@@ -48,9 +48,10 @@ struct attention {
     const float *q, *k, *v;   /* (batch, heads, width) of q, (batch, groups, width) of k and v */
     float *keys, *values, *y; /* the cache (batch, groups, capacity, width), and the result, as q */
     const uint8_t *seen;      /* which keys each row sees, the new one included, or NULL */
+    const float *cosines, *sines; /* q and k are rotated by these first, as `native_rotate` does, or NULL */
     int64_t batch, heads, groups, width, capacity;
-    int64_t offset;    /* keys in the cache: the new one is written behind them */
-    int64_t seen_step; /* from row to row */
+    int64_t offset;                /* keys in the cache: the new one is written behind them */
+    int64_t seen_step, table_step; /* from row to row */
     float scale;
 };
 /* Returns 0, and has done nothing, where there is no memory for what lies between. */
