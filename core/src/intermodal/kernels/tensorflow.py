@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from intermodal.kernels import reference
 from intermodal.kernels.bundle import Bundle
 from intermodal.kernels.reference import (
     MASKED,
     Cache,
     Tensor,
     as_one,
-    attention_mask,
-    capacity,
     group_norm,
-    grow,
     layer_norm,
     merge_heads,
     offset_rms_norm,
@@ -57,11 +55,21 @@ __all__ = [
 ]
 
 
+SMALL = 1 << 19
+"""Elements of a matrix below which XLA multiplies it with a vector on one thread of a CPU."""
+
+
 def _product(x: Tensor, weight: Tensor) -> Tensor:
     """`x @ weight.T`, x of any rank; the transpose is a flag of the operator."""
+    outputs, inputs = weight.shape
     weight = tf.cast(weight, x.dtype)
-    flat = tf.matmul(tf.reshape(x, (-1, x.shape[-1])), weight, transpose_b=True)
-    return tf.reshape(flat, tf.concat([tf.shape(x)[:-1], [tf.shape(weight)[0]]], axis=0))
+    if x.shape.num_elements() == inputs and outputs * inputs < SMALL and outputs % 2 == 0:
+        # Two halves are a batch, and XLA computes the parts of a batch side by side.
+        pair = tf.broadcast_to(tf.reshape(x, (1, 1, inputs)), (2, 1, inputs))
+        flat = tf.matmul(pair, tf.reshape(weight, (2, outputs // 2, inputs)), transpose_b=True)
+        return tf.reshape(flat, (*x.shape[:-1], outputs))
+    flat = tf.matmul(tf.reshape(x, (-1, inputs)), weight, transpose_b=True)
+    return tf.reshape(flat, tf.concat([tf.shape(x)[:-1], [outputs]], axis=0))
 
 
 def prepare(weight: Tensor, scale: Tensor | None) -> Any:
@@ -146,10 +154,46 @@ def rotate(x: Tensor, table: tuple[Tensor, Tensor]) -> Tensor:
     return tf.concat([a * cos - b * sin, b * cos + a * sin], axis=-1)
 
 
+class Reach(NamedTuple):
+    """The mask of a window over a cache, and the keys that it reaches: `seen` (B or 1, 1, T, keys) from key `start`."""
+
+    seen: Tensor
+    start: Tensor
+
+
+def attention_mask(
+    valid: Tensor | None,
+    queries: int,
+    keys: int,
+    offset: Any = 0,
+    *,
+    causal: bool = True,
+    window: int | None = None,
+    blocks: Tensor | None = None,
+) -> Tensor | Reach | None:
+    """As `reference.attention_mask`; where a causal window reaches part of the keys only, a `Reach`."""
+    counted = isinstance(queries, int) and isinstance(keys, int)  # both are tensors where Keras leaves the length open
+    reached = window + queries - 1 if counted and window is not None and causal else None
+    if reached is None or reached >= keys:
+        return reference.attention_mask(valid, queries, keys, offset, causal=causal, window=window, blocks=blocks)
+    start = tf.clip_by_value(tf.cast(offset, tf.int32) + queries - reached, 0, keys - reached)
+    if valid is not None:
+        valid = tf.slice(valid, [0, start], [valid.shape[0], reached])
+    seen = reference.attention_mask(valid, queries, reached, offset - start, window=window, blocks=blocks)
+    return Reach(seen, start)
+
+
 def attention(q: Tensor, k: Tensor, v: Tensor, mask: Any, scale: float, bias: Tensor | None = None) -> Tensor:
-    """As `reference.attention`."""
+    """As `reference.attention`; keys and values as given, or as `append` returns them."""
+    if k.shape.rank == 3:
+        return _cached_attention(q, k, v, mask, scale, bias)
     shape = tf.shape(q)
     groups, heads = k.shape[1], q.shape[1]
+    if isinstance(mask, Reach):
+        reached = mask.seen.shape[-1]
+        k, v = (tf.slice(x, [0, 0, mask.start, 0], [-1, -1, reached, -1]) for x in (k, v))
+        bias = None if bias is None else tf.slice(bias, [0, 0, 0, mask.start], [-1, -1, -1, reached])
+        mask = mask.seen
     q = tf.reshape(q, (shape[0], groups, heads // groups, shape[2], q.shape[3]))
     scores = tf.cast(tf.einsum("bkgtd,bksd->bkgts", q, k), tf.float32) * scale
     if bias is not None:
@@ -161,19 +205,53 @@ def attention(q: Tensor, k: Tensor, v: Tensor, mask: Any, scale: float, bias: Te
     return tf.reshape(tf.einsum("bkgts,bksd->bkgtd", weights, v), shape)
 
 
+def _cached_attention(q: Tensor, k: Tensor, v: Tensor, mask: Any, scale: float, bias: Tensor | None) -> Tensor:
+    batch, heads, length, width = q.shape
+    groups = k.shape[0] // batch
+    if isinstance(mask, Reach):
+        reached = mask.seen.shape[-1]
+        k, v = tf.slice(k, [0, 0, mask.start], [-1, -1, reached]), tf.slice(v, [0, mask.start, 0], [-1, reached, -1])
+        bias = None if bias is None else tf.slice(bias, [0, 0, 0, mask.start], [-1, -1, -1, reached])
+        mask = mask.seen
+    scores = tf.matmul(tf.reshape(q, (batch * groups, heads // groups * length, width)), k)
+    scores = tf.cast(tf.reshape(scores, (batch, groups, heads // groups, length, -1)), tf.float32) * scale
+    if bias is not None:
+        scores = scores + tf.reshape(tf.cast(bias, tf.float32), (-1, groups, heads // groups, *bias.shape[2:]))
+    if mask is not None:
+        scores = tf.where(mask[:, :, None], scores, MASKED)
+    weights = tf.cast(tf.nn.softmax(scores, axis=-1), v.dtype)
+    y = tf.matmul(tf.reshape(weights, (batch * groups, heads // groups * length, -1)), v)
+    return tf.reshape(y, q.shape)
+
+
 def new_cache(batch: int, heads: int, capacity: int, width: int, dtype: str) -> Cache:
-    """As `reference.new_cache`."""
-    shape = (batch, heads, capacity, width)
-    return tf.zeros(shape, dtype), tf.zeros(shape, dtype)
+    """An empty cache of one layer: keys (B·K, D, capacity), values (B·K, capacity, D), as products read them."""
+    return tf.zeros((batch * heads, width, capacity), dtype), tf.zeros((batch * heads, capacity, width), dtype)
 
 
 def append(cache: Cache, k: Tensor, v: Tensor, offset: Any) -> tuple[Cache, Tensor, Tensor]:
-    """As `reference.append`; XLA does it in place where the cache is carried by a loop."""
+    """As `reference.append`, for a cache as `new_cache` makes it; XLA does it in place where a loop carries it."""
     from tensorflow.compiler.tf2xla.python.xla import dynamic_update_slice  # pyright: ignore[reportMissingImports]
 
-    at = tf.stack([0, 0, tf.cast(offset, tf.int32), 0])
-    cache = dynamic_update_slice(cache[0], k, at), dynamic_update_slice(cache[1], v, at)
-    return cache, *cache
+    batch, heads, length, width = k.shape
+    at = tf.cast(offset, tf.int32)
+    k = tf.reshape(tf.transpose(k, (0, 1, 3, 2)), (batch * heads, width, length))
+    v = tf.reshape(v, (batch * heads, length, width))
+    keys = dynamic_update_slice(cache[0], k, tf.stack([0, 0, at]))
+    values = dynamic_update_slice(cache[1], v, tf.stack([0, at, 0]))
+    return (keys, values), keys, values
+
+
+def capacity(cache: Cache) -> int:
+    """As `reference.capacity`."""
+    return cache[1].shape[1]
+
+
+def grow(cache: Cache, capacity: int) -> Cache:
+    """As `reference.grow`."""
+    keys, values = cache
+    more = capacity - values.shape[1]
+    return tf.pad(keys, [(0, 0), (0, 0), (0, more)]), tf.pad(values, [(0, 0), (0, more), (0, 0)])
 
 
 def attend(cache: Cache, q: Tensor, k: Tensor, v: Tensor, offset: Any, mask: Any, scale: float) -> tuple[Cache, Tensor]:
