@@ -85,11 +85,12 @@ def trace_model(model: TaskModel, inputs: dict[str, np.ndarray]) -> list[Passage
     names = {id(bundle.weight): name for name, bundle in _bundles(tensors)}
 
     def note(arguments: tuple[Any, ...], result: Any) -> None:
-        for argument in arguments:
-            name = names.get(id(getattr(argument, "weight", None)))
-            if name is not None:
-                before, after = (np.asarray(ops.convert_to_numpy(x)) for x in (arguments[0], result))
-                found.append(Passage(name, before, after))
+        weights = (id(getattr(argument, "weight", None)) for argument in arguments)
+        owners = [names[weight] for weight in weights if weight in names]
+        results = result if isinstance(result, tuple) else (result,)  # `kernels.linears` gives one for each weight
+        for name, result in zip(owners, results, strict=False):
+            before, after = (np.asarray(ops.convert_to_numpy(x)) for x in (arguments[0], result))
+            found.append(Passage(name, before, after))
 
     with _watched_kernels(note), _one_by_one():
         step = model.backbone.step({name: ops.convert_to_tensor(values) for name, values in inputs.items()})
