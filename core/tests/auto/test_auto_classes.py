@@ -88,10 +88,10 @@ def test_config_without_a_model_type(tmp_path, content):
 
 
 def test_a_family_that_is_not_installed(tmp_path, monkeypatch):
-    (tmp_path / "config.json").write_text('{"model_type": "vit", "architectures": ["ViTForImageClassification"]}')
+    (tmp_path / "config.json").write_text('{"model_type": "beit", "architectures": ["BeitForImageClassification"]}')
     (tmp_path / "model.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")
     for auto in (AutoConfig, intermodal.AutoModelForImageClassification, intermodal.AutoImageProcessor):
-        with pytest.raises(MissingPluginError, match="'vit'"):
+        with pytest.raises(MissingPluginError, match="'beit'"):
             auto.from_pretrained(tmp_path)
 
 
