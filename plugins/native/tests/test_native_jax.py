@@ -135,6 +135,16 @@ def test_attention_to_a_long_cache_is_that_of_the_reference(offset, window):
     np.testing.assert_array_equal(jnp.where(jnp.isnan(values), 0, values), expected[0][1])
 
 
+def test_a_row_that_sees_nothing_gives_zeros():
+    """Padding before a text: what is not a number would go into its cache, and from there into the text."""
+    cache = kernels.new_cache(2, 2, 9, 24, "float32")
+    valid = jnp.asarray(np.arange(9)[None] >= np.array([[0], [5]]))
+    q, k, v = normal(2, 6, 1, 24), normal(2, 2, 1, 24), normal(2, 2, 1, 24)
+    _, y = attended(cache, q, k, v, 4, kernels.attention_mask(valid, 1, 9, 4))
+    assert np.isfinite(y[0]).all()
+    np.testing.assert_array_equal(y[1], np.zeros_like(y[1]))
+
+
 def test_attention_has_the_derivative_of_xla_s(without):
     q, k, v, cache = normal(2, 6, 1, 24), normal(2, 2, 1, 24), normal(2, 2, 1, 24), (jnp.zeros((2, 2, 9, 24)),) * 2
     mask = kernels.attention_mask(None, 1, 9, 4)

@@ -177,6 +177,8 @@ void NAME(merge)(const float *found, int64_t parts, int64_t width, float *y)
     }
     for (int64_t at = 0; at < width; at += LANES)
         put(y, at, width, (vec){0});
+    if (highest == -INFINITY)
+        return; /* padding before a text sees nothing: zeros, for what is not a number would stay in the cache */
     for (int64_t part = 0; part < parts; part++) {
         const float *one = found + part * step;
         if (one[0] == -INFINITY)
