@@ -123,7 +123,7 @@ def test_half_a_pooler_is_refused(folder):
         del tensors["bert.pooler.dense.bias"]
         return tensors
 
-    with pytest.raises(WeightError, match=r"missing \(1\): pooler.dense.bias"):
+    with pytest.raises(WeightError, match=r"missing \(1\): bert.pooler.dense.bias"):
         intermodal.load(edit_checkpoint(folder, halved), task="feature-extraction")
 
 
