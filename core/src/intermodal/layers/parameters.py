@@ -69,14 +69,14 @@ class Parameters(keras.layers.Layer):
             home[module] = home.get(module, Bundle(None))._replace(**{field: self.by_name[variable.name].value})
             if field == "weight":
                 bundle = home[module]._replace(**self.extras(variable))
-                home[module] = bundle._replace(prepared=kernels.prepare(bundle.weight, bundle.scale))
+                home[module] = bundle._replace(prepared=kernels.prepare(bundle.weight, bundle.scale, bundle.minimum))
         return tree
 
     def extras(self, variable: Variable) -> dict[str, Any]:
-        """Scale and adapter tensors that belong to a weight."""
+        """Scale, minimum and adapter tensors that belong to a weight."""
         return {
             field: self.by_name[f"{variable.name}.{field}"].value
-            for field in ("scale", "lora_a", "lora_b", "lora_scale")
+            for field in ("scale", "minimum", "lora_a", "lora_b", "lora_scale")
             if f"{variable.name}.{field}" in self.by_name
         }
 
