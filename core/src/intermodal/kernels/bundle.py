@@ -17,7 +17,7 @@ class Bundle(NamedTuple):
         minimum: as scale, of groups: what is added to the integer times its scale.
         lora_a: (rank, in), with `lora_b` (out, rank): an update `lora_b @ lora_a * lora_scale`, as PEFT has it.
         lora_scale: alpha / rank.
-        prepared: weight, scale and minimum once more as compiled kernels take them, by `kernels.prepare`; see `weight` for them.
+        prepared: weight, scale and minimum once more as compiled kernels take them, by `kernels.prepare`.
     """
 
     weight: Any

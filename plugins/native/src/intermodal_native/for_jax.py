@@ -7,11 +7,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from intermodal.api import kernels
 from jax import lax
 from jax.extend.core import Primitive
 from jax.interpreters import batching, mlir
 
-from intermodal.api import kernels
 from intermodal_native.library import STORED, library
 
 Tensor = Any
