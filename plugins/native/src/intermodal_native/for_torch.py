@@ -76,9 +76,8 @@ def prepare(weight: Tensor, scale: Tensor | None, minimum: Tensor | None = None)
     outputs, inputs = weight.shape
     inputs *= 2 if number == library.INT4 else 1
     beside, groups = [part for part in (scale, minimum) if part is not None], 0
-    if scale is not None and (
-        number == library.INT4 or beside[1:] or scale.dtype != torch.float32 or scale.shape[1] > 1
-    ):
+    one_a_row = scale is not None and scale.dtype == torch.float32 and scale.shape[1] == 1
+    if scale is not None and (number == library.INT4 or minimum is not None or not one_a_row):
         groups = scale.shape[1]
         if (number, inputs / groups) not in GROUPS or scale.dtype not in (torch.float32, torch.float16):
             return None
