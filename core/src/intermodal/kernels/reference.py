@@ -20,7 +20,7 @@ MASKED = -1e30  # added to scores that may not be seen; finite, so that a row wi
 
 
 def prepare(weight: Tensor, scale: Tensor | None, minimum: Tensor | None = None) -> Any:
-    """What compiled kernels keep of a weight and what belongs to it, as `Bundle.prepared`; None where there are none."""
+    """What compiled kernels keep of a weight and its scale, as `Bundle.prepared`; None where there are none."""
     return None
 
 
