@@ -14,7 +14,7 @@ def in_groups(weight: Tensor, scale: Tensor | None, minimum: Tensor | None) -> b
     return scale is not None and (minimum is not None or scale.shape[-1] > 1 or "uint8" in str(weight.dtype))
 
 
-def widen_groups(weight: Tensor, scale: Tensor, minimum: Tensor | None, dtype: str) -> Tensor:
+def widen_groups(weight: Tensor, scale: Tensor, minimum: Tensor | None, dtype: Any) -> Tensor:
     """`integer * scale + minimum`, computed in float32.
 
     Args:
