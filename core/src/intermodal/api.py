@@ -68,6 +68,7 @@ if TYPE_CHECKING:
         repeat,
         split,
     )
+    from intermodal.weights.packing import Packing
     from intermodal.weights.transforms import AddConstant, Deinterleave, Flatten, Identity, Permute, Transform
 
 _HOMES = {
@@ -125,6 +126,7 @@ _HOMES = {
         "repeat",
         "split",
     ),
+    "intermodal.weights.packing": ("Packing",),
     "intermodal.weights.transforms": ("AddConstant", "Deinterleave", "Flatten", "Identity", "Permute", "Transform"),
 }
 _NAMESPACES = {
@@ -165,6 +167,7 @@ __all__ = [
     "InputError",
     "Metadata",
     "ModelConfig",
+    "Packing",
     "Part",
     "Permute",
     "Prefix",
