@@ -17,6 +17,7 @@ from tensorflow.compiler.tf2xla.python import xla  # pyright: ignore[reportMissi
 from intermodal.generation.batch import RUN
 from intermodal.generation.sampling import Controls, Mode
 from intermodal.generation.state import State, advance_by_one, read, settle
+from intermodal.kernels.tensorflow import inference
 
 
 class Loop:
@@ -95,7 +96,12 @@ class Loop:
         """
         made = self._functions.get((name, key))
         if made is None:
-            made = self._functions[name, key] = tf.function(function, jit_compile=True, autograph=False)
+
+            def traced(*arguments: Any) -> Any:
+                with inference():
+                    return function(*arguments)
+
+            made = self._functions[name, key] = tf.function(traced, jit_compile=True, autograph=False)
         return made
 
 
