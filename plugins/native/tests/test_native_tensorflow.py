@@ -1,5 +1,5 @@
-"""The library as TensorFlow's XLA calls it: right, in place, only where nobody asks a derivative, and done without where
-XLA cannot be told of it."""
+"""The library as TensorFlow's XLA calls it: right, in place, where nobody asks a derivative; and done without where XLA
+cannot be told of it."""
 
 import ctypes
 
@@ -78,13 +78,19 @@ def test_what_is_exported_runs_where_there_is_no_library(tmp_path):
     np.testing.assert_allclose(loaded.linear(x), x.numpy() @ w.numpy().T, atol=1e-5)
 
 
-def test_lengths_that_are_left_open_and_other_dtypes_of_activations_are_left_to_xla():
-    w = normal(4, 8)
-    linear = program(lambda x, w: kernels.linear(x, Bundle(w)))
-    open_spec = linear.get_concrete_function(tf.TensorSpec((None, 8)), w)
-    assert "XlaCallModule" not in {op.type for op in open_spec.graph.get_operations()}
-    x = tf.cast(normal(2, 8), tf.bfloat16)
-    assert for_tensorflow.PRODUCT not in text_of(linear, x, w)
+def test_lengths_may_be_open():
+    w, other = normal(4, 8), normal(3, 8)
+    linears = program(lambda x: kernels.linears(x, Bundle(w), Bundle(other)))
+    linears = tf.function(linears, jit_compile=True, input_signature=[tf.TensorSpec((None, None, 8))])
+    for x in (normal(2, 3, 8), normal(1, 5, 8)):
+        for y, weight in zip(linears(x), (w, other), strict=True):
+            np.testing.assert_allclose(y, x.numpy() @ weight.numpy().T, atol=1e-5)
+        assert for_tensorflow.PRODUCT in text_of(linears, x)
+
+
+def test_other_dtypes_of_activations_are_left_to_xla():
+    x, w = tf.cast(normal(2, 8), tf.bfloat16), normal(4, 8)
+    assert for_tensorflow.PRODUCT not in text_of(program(lambda x, w: kernels.linear(x, Bundle(w))), x, w)
 
 
 def test_a_loop_neither_copies_nor_widens_weights():

@@ -12,6 +12,7 @@ import tensorflow as tf
 from intermodal.compiled import for_cpu
 from intermodal.kernels import reference
 from intermodal.kernels.bundle import Bundle
+from intermodal.kernels.groups import in_groups
 from intermodal.kernels.reference import (
     MASKED,
     Cache,
@@ -24,6 +25,7 @@ from intermodal.kernels.reference import (
     rms_norm,
     rotary_table,
     split_heads,
+    without_groups,
 )
 
 __all__ = [
@@ -102,7 +104,7 @@ def _compiled_here() -> Any | None:
     return compiled() if _traced_for_inference.get() else None
 
 
-def prepare(weight: Tensor, scale: Tensor | None) -> Any:
+def prepare(weight: Tensor, scale: Tensor | None, minimum: Tensor | None = None) -> Any:
     """As `reference.prepare`."""
     return None
 
@@ -118,10 +120,12 @@ def linears(x: Tensor, *bundles: Bundle) -> tuple[Tensor, ...]:
 
 
 def _scaled_products(x: Tensor, bundles: tuple[Bundle, ...]) -> tuple[Tensor, ...]:
-    """`x @ weight.T`, times the scale where there is one, for each bundle."""
+    """`x` times the transpose of what each bundle's weight stands for."""
     compiled = _compiled_here()
     if compiled is not None and all(compiled.supports(x, w.weight) for w in bundles):
-        return compiled.products(x, tuple(w.weight for w in bundles), tuple(w.scale for w in bundles))
+        weights, scales, minima = zip(*((w.weight, w.scale, w.minimum) for w in bundles), strict=True)
+        return compiled.products(x, weights, scales, minima)
+    bundles = tuple(without_groups(w, x.dtype) for w in bundles)
     products = (tf.ensure_shape(_product(x, w.weight), (*x.shape[:-1], w.weight.shape[0])) for w in bundles)
     pairs = zip(products, bundles, strict=True)
     return tuple(y if w.scale is None else y * tf.cast(w.scale[:, 0], x.dtype) for y, w in pairs)
@@ -138,6 +142,8 @@ def _completed(x: Tensor, y: Tensor, w: Bundle) -> Tensor:
 
 def embedding(ids: Tensor, w: Bundle, dtype: str) -> Tensor:
     """As `reference.embedding`."""
+    if in_groups(w.weight, w.scale, w.minimum):
+        return reference.embedding(ids, w, dtype)
     rows = tf.cast(tf.gather(w.weight, ids), dtype)
     return rows if w.scale is None else rows * tf.cast(tf.gather(w.scale, ids), dtype)
 

@@ -11,14 +11,15 @@ import functools
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 from tensorflow.compiler.tf2xla.python import xla  # pyright: ignore[reportMissingImports]
 
-from intermodal_native.library import DTYPES, library
+from intermodal_native.library import STORED, library
 
 Tensor = Any
+Shape = tuple[int | None, ...]
 
 PRODUCT, ATTEND = "intermodal_product", "intermodal_attend"
 
@@ -78,65 +79,109 @@ def _try() -> None:
         raise RuntimeError(f"foreign functions of XLA in TensorFlow {tf.__version__} are given other numbers than sent")
 
 
-@functools.cache
-def _program(target: str, operands: tuple[str, ...], results: tuple[str, ...], written: tuple[int, ...]) -> str:
-    """A StableHLO program that calls a foreign function.
+class _Call(NamedTuple):
+    """A call of a foreign function, with results in float32.
 
-    Args:
+    Attributes:
         target: its name.
-        operands, results: their types.
+        operands: their dtypes and shapes, where None is a size that is not known yet.
+        shapes: of the results; None is the size of the first operand at the same place.
         written: for each of the last results the operand that is the same memory.
     """
+
+    target: str
+    operands: tuple[tuple[Any, Shape], ...]
+    shapes: tuple[Shape, ...]
+    written: tuple[int, ...] = ()
+
+
+@functools.cache
+def _program(call: _Call) -> str:
+    """The StableHLO program that does nothing but this call."""
+    operands = [_type(*operand) for operand in call.operands]
+    results = [_type(tf.float32, shape) for shape in call.shapes]
     names = [f"%{index}" for index in range(len(operands))]
-    first = len(results) - len(written)
+    arguments, kinds, lines = list(names), list(operands), []
+    open_shapes = any(None in shape for shape in call.shapes)
+    for number, shape in enumerate(call.shapes if open_shapes else ()):  # XLA then asks for all of them as numbers
+        for axis, size in enumerate(shape):
+            name = f"%size{number}_{axis}"
+            if size is None:
+                lines.append(
+                    f"{name}s = stablehlo.get_dimension_size %0, dim = {axis} : ({operands[0]}) -> tensor<i32>"
+                )
+                lines.append(f"{name} = stablehlo.reshape {name}s : (tensor<i32>) -> tensor<1xi32>")
+            else:
+                lines.append(f"{name} = stablehlo.constant dense<[{size}]> : tensor<1xi32>")
+        sizes, one = ", ".join(f"%size{number}_{axis}" for axis in range(len(shape))), ["tensor<1xi32>"] * len(shape)
+        kind = f"tensor<{len(shape)}xi32>"
+        lines.append(f"%shape{number} = stablehlo.concatenate {sizes}, dim = 0 : ({', '.join(one)}) -> {kind}")
+        arguments.append(f"%shape{number}")
+        kinds.append(kind)
+    first = len(results) - len(call.written)
     aliases = ", ".join(
         f"#stablehlo.output_operand_alias<output_tuple_indices = [{first + index}], operand_index = {operand}, "
         "operand_tuple_indices = []>"
-        for index, operand in enumerate(written)
+        for index, operand in enumerate(call.written)
     )
+    options = f"api_version = 4 : i32, output_operand_aliases = [{aliases}]"
+    if open_shapes:
+        places = list(range(len(operands), len(arguments)))
+        options += f", indices_of_shape_operands = dense<{places}> : tensor<{len(places)}xi64>"
+    lines.append(f"%y:{len(results)} = stablehlo.custom_call @{call.target}({', '.join(arguments)}) {{{options}}}")
+    lines.append(f"  : ({', '.join(kinds)}) -> ({', '.join(results)})")
+    lines.append(f"return {', '.join(f'%y#{index}' for index in range(len(results)))} : {', '.join(results)}")
     parameters = ", ".join(f"{name}: {kind}" for name, kind in zip(names, operands, strict=True))
-    returned = ", ".join(f"%y#{index}" for index in range(len(results)))
-    return f"""module {{
-  func.func public @main({parameters}) -> ({", ".join(results)}) {{
-    %y:{len(results)} = stablehlo.custom_call @{target}({", ".join(names)})
-      {{api_version = 4 : i32, output_operand_aliases = [{aliases}]}}
-      : ({", ".join(operands)}) -> ({", ".join(results)})
-    return {returned} : {", ".join(results)}
-  }}
-}}"""
+    head = f"func.func public @main({parameters}) -> ({', '.join(results)})"
+    return "\n".join(["module {", f"{head} {{", *lines, "}", "}"])
 
 
-def _type(dtype: Any, shape: Sequence[int]) -> str:
-    return f"tensor<{''.join(f'{size}x' for size in shape)}{MLIR[dtype]}>"
+def _type(dtype: Any, shape: Shape) -> str:
+    sizes = ("?" if size is None else str(size) for size in shape)
+    return f"tensor<{'x'.join((*sizes, MLIR[dtype]))}>"
 
 
-def _foreign(
-    target: str, operands: Sequence[Tensor], shapes: Sequence[Sequence[int]], written: tuple[int, ...] = ()
-) -> list[Tensor]:
-    """Call a foreign function whose results are float32 of these shapes; `written` as in `_program`."""
-    types = tuple(_type(x.dtype, x.shape) for x in operands)
-    program = _program(target, types, tuple(_type(tf.float32, shape) for shape in shapes), written)
+def _foreign(target: str, operands: Sequence[Tensor], shapes: Sequence[Shape], written: tuple[int, ...] = ()) -> Any:
+    """Call a foreign function; see `_Call`."""
+    kinds = tuple((x.dtype, tuple(x.shape)) for x in operands)
+    call = _Call(target, kinds, tuple(map(tuple, shapes)), written)
     dtypes = [tf.float32] * len(shapes)
-    return xla.call_module(operands, version=VERSION, module=program, Tout=dtypes, Sout=shapes, platforms=["CPU"])
+    return xla.call_module(
+        operands, version=VERSION, module=_program(call), Tout=dtypes, Sout=call.shapes, platforms=["CPU"]
+    )
 
 
 def supports(x: Tensor, weight: Tensor) -> bool:
-    """Whether `products` takes these: float32 rows, and a matrix stored in one of the library's dtypes; known shapes."""
-    known = x.shape.is_fully_defined() and weight.shape.is_fully_defined() and weight.shape.num_elements() > 0
-    return known and x.dtype == tf.float32 and weight.shape.rank == 2 and weight.dtype.name in DTYPES
+    """Whether `products` takes these: float32 rows, whose number may be open, and a matrix in one of its dtypes."""
+    known = x.shape.rank is not None and weight.shape.is_fully_defined() and weight.shape.num_elements() > 0
+    return known and x.dtype == tf.float32 and weight.shape.rank == 2 and weight.dtype.name in STORED
 
 
-def products(x: Tensor, weights: tuple[Tensor, ...], scales: tuple[Tensor | None, ...]) -> tuple[Tensor, ...]:
-    """x (…, in) float32 times the transpose of each weight (out, in), its rows scaled by (out, 1) float32 or not.
+def products(
+    x: Tensor,
+    weights: tuple[Tensor, ...],
+    scales: tuple[Tensor | None, ...],
+    minima: tuple[Tensor | None, ...] | None = None,
+) -> tuple[Tensor, ...]:
+    """x (…, in) float32 times the transpose of each weight, at most 8 of them. There is no derivative.
 
-    At most 8 weights. There is no derivative.
+    Args:
+        x: the activations.
+        weights: (out, in), or (out, in / 2) of 4 bits.
+        scales: (out, 1), or one for each group of a row; None where there is none.
+        minima: as scales.
 
     Returns:
         (…, out) float32 for each weight.
     """
     none = tf.zeros((0, 1))
-    given = [none if scale is None else tf.cast(scale, tf.float32) for scale in scales]
-    return tuple(_foreign(PRODUCT, [x, *weights, *given], [(*x.shape[:-1], w.shape[0]) for w in weights]))
+    given = [none if tensor is None else _scale(tensor) for tensor in (*scales, *(minima or (None,) * len(weights)))]
+    lead = tuple(x.shape)[:-1]
+    return tuple(_foreign(PRODUCT, [x, *weights, *given], [(*lead, int(w.shape[0])) for w in weights]))
+
+
+def _scale(tensor: Tensor) -> Tensor:
+    return tensor if tensor.dtype == tf.float16 else tf.cast(tensor, tf.float32)
 
 
 def attend(
@@ -157,7 +202,7 @@ def attend(
         The cache, and (B, N, 1, D).
     """
     numbers = tf.cast(offset, tf.int32), tf.constant(scale, tf.float32)
-    shapes = [q.shape, cache[0].shape, cache[1].shape]
+    shapes = [tuple(q.shape), *(tuple(part.shape) for part in cache)]
     y, keys, values = _foreign(ATTEND, [q, k, v, *cache, seen, *numbers], shapes, written=(3, 4))
     return (keys, values), y
 
