@@ -84,10 +84,11 @@ class ConfigInertTests:
 
 
 def _complaint(keys: tuple[str, ...], values: Mapping[str, Any], inert: Mapping[str, str]) -> str:
-    if len(keys) > 1:
+    key, *others = keys
+    if others:
         return f"{', '.join(keys)} change transformers' outputs together, and none of them alone"
-    about = f"inert ({inert[keys[0]]})" if keys[0] in inert else "foreign"
-    return f"{keys[0]} is called {about}, and transformers' outputs change at {values[keys[0]]!r}"
+    about = f"inert ({inert[key]})" if key in inert else "foreign"
+    return f"{key} is called {about}, and transformers' outputs change at {values[key]!r}"
 
 
 def _effects(
