@@ -103,6 +103,7 @@ class _Program:
     def __init__(self, function: Callable[..., Any], arguments: Any, leaves: list[Any]) -> None:
         structure = tf.nest.map_structure(lambda _: 0, arguments)
         given = [leaf is not None for leaf in leaves]
+        self._result: Any = None  # its structure
 
         def traced(*tensors: Any) -> list[Any]:
             others = iter(tensors)
