@@ -10,7 +10,7 @@ from intermodal.api import hookimpl
 USERS: tuple[str, ...] = ("gguf", "jax", "tensorflow", "torch")
 """Who has a module here, under this name."""
 
-PACKED: tuple[str, ...] = ("jax", "torch")
+PACKED: tuple[str, ...] = ("jax", "tensorflow", "torch")
 """Backends whose products take weights in groups."""
 
 
