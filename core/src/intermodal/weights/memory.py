@@ -103,7 +103,11 @@ def from_backend(tensor: Any) -> np.ndarray:
             bits = getattr(torch, np.dtype(_TORCH_BY_BITS[name][0]).name)
             return tensor.view(bits).numpy().view(numpy_dtype(name))
         return tensor.numpy()
-    return tensor.numpy() if keras.backend.backend() == "tensorflow" else np.asarray(tensor)
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        tensor = tf.convert_to_tensor(tensor)  # variables copy
+    return np.asarray(tensor)
 
 
 _TORCH_BY_BITS = {
