@@ -43,6 +43,8 @@ class TaskModel(keras.Model):
             else an `ImageProcessor` or a feature extractor.
         generation_settings: defaults of the checkpoint's generation_config.json.
         report: what was loaded from where; None for a model that was not loaded.
+        quantization: what weights are packed as: a mode of `quantize`, or the file's own types; None where none is.
+        checkpoint_dtypes: narrower dtypes that the checkpoint has of variables that `dtype="auto"` widened to float32.
     """
 
     task: str
@@ -73,6 +75,7 @@ class TaskModel(keras.Model):
         self.report: LoadReport | None = None
         self.adapter: dict[str, Any] | None = None
         self.quantization: str | None = None
+        self.checkpoint_dtypes: dict[str, str] = {}
         self.built = True
 
     @property
@@ -209,10 +212,17 @@ class TaskModel(keras.Model):
             "left_out": list(self.weight_map.left_out),
             "adapter": self.adapter,
             "quantization": self.quantization,
+            "packings": {name: p.to_dict() for part in self.parts() for name, p in part.packings.items()},
+            "checkpoint_dtypes": self.checkpoint_dtypes,
         }
 
     def _dtypes(self) -> dict[str, str]:
-        return {v.name: str(part.by_name[v.name].dtype) for part in self.parts() for v in part.declared}
+        return {
+            v.name: str(part.by_name[v.name].dtype)
+            for part in self.parts()
+            for v in part.declared
+            if v.name not in part.packings
+        }
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> TaskModel:

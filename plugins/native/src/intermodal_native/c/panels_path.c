@@ -12,6 +12,7 @@ enum { VECTORS = 2, TALL = 12 }; /* 24 sums, 2 of the panel, 1 of the weight: 27
 enum { VECTORS = 3, TALL = 4 }; /* 12 + 3 + 1 of 16 */
 #endif
 enum { PANEL = VECTORS * LANES, LOW = 4, DEEP = 2048 };
+enum { CACHE_LINE = 64, BLOCK = 16 }; /* bytes, and as many elements */
 
 static int64_t least(int64_t a, int64_t b)
 {
@@ -25,24 +26,25 @@ static int vectors_of(int64_t line, int64_t m)
 }
 
 /* Up to four rows transposed into four neighbouring places of a panel; zeros stand for rows that there are not. */
-static void pack4(const float *x, int64_t rows, int64_t k, float *panel, int64_t width)
+static void pack4(const float *x, int64_t rows, int64_t k, float *panel, int64_t width, int64_t columns)
 {
-    static const float NONE[4];
     int64_t at = 0;
     if (rows >= 4)
-        for (; at + 4 <= k; at += 4)
+        for (; at + 4 <= columns; at += 4)
             transpose4(x + at, k, panel + at * width, width);
-    for (; at < k; at++)
+    for (; at < columns; at++)
         for (int64_t i = 0; i < 4; i++)
-            panel[at * width + i] = i < rows ? x[i * k + at] : NONE[i];
+            panel[at * width + i] = i < rows ? x[i * k + at] : 0;
 }
 
 void NAME(pack)(const float *x, int64_t m, int64_t k, float *packed)
 {
     for (int64_t line = 0; line < m; line += PANEL) {
         int64_t width = vectors_of(line, m) * LANES;
-        for (int64_t i = 0; i < width; i += 4)
-            pack4(x + (line + i) * k, m - line - i, k, packed + line * k + i, width);
+        for (int64_t at = 0; at < k; at += BLOCK) /* so that a panel's cache lines are filled at once */
+            for (int64_t i = 0; i < width; i += 4)
+                pack4(x + (line + i) * k + at, m - line - i, k, packed + line * k + at * width + i, width,
+                      least(BLOCK, k - at));
     }
 }
 
@@ -58,22 +60,37 @@ INLINE void widen(const int dtype, float *to, const void *row, int64_t from, int
     }
 }
 
-static void widen_row(int dtype, float *to, const void *row, int64_t from, int64_t depth)
+/* The same of a row in groups; DEEP is a multiple of what any group has. */
+static void widen_in_groups(const struct matrix *w, float *to, int64_t row, int64_t from, int64_t depth)
 {
-    switch (dtype) {
-    case FLOAT32: widen(FLOAT32, to, row, from, depth); break;
-    case BFLOAT16: widen(BFLOAT16, to, row, from, depth); break;
-    case FLOAT16: widen(FLOAT16, to, row, from, depth); break;
-    case INT8: widen(INT8, to, row, from, depth); break;
-    }
+    struct matrix part = *w;
+    int64_t group = w->columns / w->groups, first = row * w->groups + from / group;
+    part.data = (const char *)w->data + first * (w->dtype == INT4 ? group / 2 : group);
+    part.scale = (const char *)w->scale + first * BYTES[w->scale_dtype];
+    part.minimum = w->minimum ? (const char *)w->minimum + first * BYTES[w->scale_dtype] : NULL;
+    part.rows = 1, part.columns = depth, part.groups = depth / group;
+    NAME(widen_groups)(to, &part, 0);
 }
 
-/* What is asked of memory while a tile is computed: `lines` cache lines from `at` on for each BLOCK columns. */
+static void widen_row(int dtype, struct span s, float *to, int64_t row, int64_t from, int64_t depth)
+{
+    const char *line = (const char *)s.weight + row * s.k * BYTES[dtype];
+    if (s.groups)
+        widen_in_groups(s.groups, to, row, from, depth);
+    else
+        switch (dtype) {
+        case FLOAT32: widen(FLOAT32, to, line, from, depth); break;
+        case BFLOAT16: widen(BFLOAT16, to, line, from, depth); break;
+        case FLOAT16: widen(FLOAT16, to, line, from, depth); break;
+        case INT8: widen(INT8, to, line, from, depth); break;
+        }
+}
+
+/* What is asked of memory while a tile is computed: `lines` cache lines from `at` on for every BLOCK columns. */
 struct ahead {
     const char *at;
     int64_t lines;
 };
-enum { CACHE_LINE = 64, BLOCK = 16 };
 
 /* `tall` rows of a weight, `step` apart, times a panel of `wide` vectors. */
 INLINE void tile(const int tall, const int wide, float *out, const float *weight, int64_t step, const float *panel,
@@ -162,7 +179,7 @@ static void times_panel(int dtype, struct span s, float *wide, int64_t line, int
         if (wide) {
             weight = wide + (row - s.first) * DEEP;
             for (int64_t i = 0; i < rows && line == 0; i++)
-                widen_row(dtype, wide + (row - s.first + i) * DEEP, stored + i * bytes, from, depth);
+                widen_row(dtype, s, wide + (row - s.first + i) * DEEP, row + i, from, depth);
         }
         struct ahead next = {stored + rows * bytes, line == 0 && row + rows < s.last ? rows * BYTES[dtype] / 4 : 0};
         (rows > LOW ? TALL_TILES : LOW_TILES)[vectors - 1](sums, weight, wide ? DEEP : s.k, panel, depth, next);
@@ -176,8 +193,8 @@ static void times_panel(int dtype, struct span s, float *wide, int64_t line, int
 
 void NAME(panels)(int dtype, struct span s)
 {
-    static _Thread_local float wide[CHUNK_ROWS * DEEP] __attribute__((aligned(64)));
-    int as_stored = dtype == FLOAT32 && (s.last - s.first) % LOW == 0; /* tiles read no row that there is not */
+    static _Thread_local float wide[PANEL_ROWS * DEEP] __attribute__((aligned(64)));
+    int as_stored = dtype == FLOAT32 && !s.groups && (s.last - s.first) % LOW == 0; /* tiles read no row that there is not */
     for (int64_t from = 0; from < s.k; from += DEEP)
         for (int64_t line = 0; line < s.m; line += PANEL)
             times_panel(dtype, s, as_stored ? NULL : wide, line, from, least(DEEP, s.k - from));

@@ -5,8 +5,8 @@
 
 enum { SHARES = 2 };             /* chunks for each thread, so that one that is held up has less to do */
 enum { LEAST_BYTES = 16 << 10 }; /* of weights in a chunk: long enough for the prefetcher */
-enum { MANY = 16 };              /* rows of x from which on it is worth rewriting into panels */
-enum { PART = 192 };             /* rows of them that one thread multiplies at a time; a multiple of PACK_UNIT */
+enum { MANY = 20 };              /* rows of x from which on it is worth putting them into panels */
+enum { PART = 4 * PACK_UNIT };   /* of these that one thread multiplies at a time */
 enum { MOST_PACKED = 1 << 21 };  /* elements of x that are in panels at a time */
 
 typedef void multiply(int dtype, struct span s);
@@ -22,12 +22,17 @@ static multiply *const PANELS[PATHS] = {panels_baseline};
 static pack *const PACK[PATHS] = {pack_baseline};
 #endif
 
+void multiply_span(int dtype, struct span s)
+{
+    (s.packed ? PANELS : PRODUCT)[native_path()](dtype, s);
+}
+
 struct product {
-    const float *x; /* in panels where `packed` is there */
-    float *packed;
+    const float *x;
+    float *packed; /* some of x's rows in panels, or NULL */
     const struct matrix *weights;
     float *const *y;
-    int64_t m, line; /* rows of x, and where they begin in y */
+    int64_t m, line; /* rows of x, and the first of them */
     int64_t chunk_bytes;
 };
 
@@ -36,25 +41,30 @@ static int64_t least(int64_t a, int64_t b)
     return a < b ? a : b;
 }
 
+static int64_t bytes_of_row(const struct matrix *w)
+{
+    return w->dtype == INT4 ? w->columns / 2 : w->columns * BYTES[w->dtype];
+}
+
 /* Rows of a weight that one thread multiplies at a time. */
 static int64_t rows_of_chunk(const struct product *p, const struct matrix *w)
 {
     if (p->packed)
-        return CHUNK_ROWS;
-    int64_t rows = p->chunk_bytes / (w->columns * BYTES[w->dtype] + 1);
+        return PANEL_ROWS;
+    int64_t rows = p->chunk_bytes / (bytes_of_row(w) + 1);
     return rows / 4 * 4 + 4;
 }
 
-/* Rows of x at that time. */
-static int64_t lines_of_chunk(const struct product *p)
+/* In how many parts it multiplies them by the rows of x. */
+static int64_t parts_of(const struct product *p)
 {
-    return p->packed ? PART : p->m;
+    return p->packed ? (p->m + PART - 1) / PART : 1;
 }
 
 static int64_t chunks_of(const struct product *p, const struct matrix *w)
 {
-    int64_t rows = rows_of_chunk(p, w), lines = lines_of_chunk(p);
-    return (w->rows + rows - 1) / rows * ((p->m + lines - 1) / lines);
+    int64_t rows = rows_of_chunk(p, w);
+    return (w->rows + rows - 1) / rows * parts_of(p);
 }
 
 static void multiply_chunk(void *context, int64_t chunk)
@@ -63,27 +73,24 @@ static void multiply_chunk(void *context, int64_t chunk)
     const struct matrix *w = p->weights;
     for (; chunk >= chunks_of(p, w); w++)
         chunk -= chunks_of(p, w);
-    int64_t rows = rows_of_chunk(p, w), lines = lines_of_chunk(p), parts = (p->m + lines - 1) / lines;
-    int64_t first = chunk / parts * rows, line = chunk % parts * lines;
+    int64_t rows = rows_of_chunk(p, w), parts = parts_of(p), first = chunk / parts * rows, line = chunk % parts * PART;
     struct span s = {
-        (p->packed ? p->packed : p->x) + line * w->columns,
-        w->data,
-        w->scale,
-        p->y[w - p->weights] + (p->line + line) * w->rows,
-        least(lines, p->m - line),
-        w->rows,
-        w->columns,
-        first,
-        least(first + rows, w->rows),
+        .x = (p->packed ? p->packed : p->x) + line * w->columns,
+        .weight = w->data,
+        .scale = w->groups ? NULL : w->scale,
+        .y = p->y[w - p->weights] + (p->line + line) * w->rows,
+        .m = p->packed ? least(PART, p->m - line) : p->m,
+        .n = w->rows,
+        .k = w->columns,
+        .first = first,
+        .last = least(first + rows, w->rows),
+        .groups = w->groups ? w : NULL,
+        .packed = p->packed != NULL,
     };
-    (p->packed ? PANELS : PRODUCT)[native_path()](w->dtype, s);
-}
-
-static void pack_chunk(void *context, int64_t chunk)
-{
-    const struct product *p = context;
-    int64_t k = p->weights->columns, line = chunk * PACK_UNIT;
-    PACK[native_path()](p->x + (p->line + line) * k, least(PACK_UNIT, p->m - line), k, p->packed + line * k);
+    if (w->groups && !p->packed)
+        multiply_groups(p->x, p->m, w, s.y, s.first, s.last);
+    else
+        multiply_span(w->dtype, s);
 }
 
 static void multiply_all(struct product *p, int count)
@@ -92,6 +99,13 @@ static void multiply_all(struct product *p, int count)
     for (int i = 0; i < count; i++)
         chunks += chunks_of(p, &p->weights[i]);
     native_parallel(multiply_chunk, p, chunks);
+}
+
+static void pack_chunk(void *context, int64_t chunk)
+{
+    const struct product *p = context;
+    int64_t k = p->weights->columns, line = chunk * PACK_UNIT;
+    PACK[native_path()](p->x + (p->line + line) * k, least(PACK_UNIT, p->m - line), k, p->packed + line * k);
 }
 
 /* Some of x's rows at a time; returns 0 where there is no memory for their panels. */
@@ -119,7 +133,7 @@ EXPORT void native_product(const float *x, int64_t m, const struct matrix *w, in
         return;
     int64_t bytes = 0;
     for (int i = 0; i < count; i++)
-        bytes += w[i].rows * w[i].columns * BYTES[w[i].dtype];
+        bytes += w[i].rows * bytes_of_row(&w[i]);
     p.chunk_bytes = bytes / (SHARES * native_threads());
     if (p.chunk_bytes < LEAST_BYTES)
         p.chunk_bytes = LEAST_BYTES;
