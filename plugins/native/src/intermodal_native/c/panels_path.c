@@ -6,6 +6,8 @@
    products of `products_path.c` slow where there are many. */
 #include "products_path.h"
 
+#include <stddef.h>
+
 #if LANES == 16
 enum { VECTORS = 2, TALL = 12 }; /* 24 sums, 2 of the panel, 1 of the weight: 27 of 32 registers */
 #else
@@ -86,10 +88,11 @@ static void widen_row(int dtype, struct span s, float *to, int64_t row, int64_t 
         }
 }
 
-/* What is asked of memory while a tile is computed: `lines` cache lines from `at` on for every BLOCK columns. */
+/* What is asked of memory while a tile is computed, of the weight and of x: cache lines from there on for every BLOCK
+   columns. The processor itself would only ask for it when it is needed at once. */
 struct ahead {
-    const char *at;
-    int64_t lines;
+    const char *weight, *x;
+    int64_t weight_lines, x_lines;
 };
 
 /* `tall` rows of a weight, `step` apart, times a panel of `wide` vectors. */
@@ -104,8 +107,10 @@ INLINE void tile(const int tall, const int wide, float *out, const float *weight
             sums[i][j] = (vec){0};
     for (int64_t block; depth; depth -= block) {
         block = least(depth, BLOCK);
-        for (int64_t i = 0; i < next.lines; i++, next.at += CACHE_LINE)
-            __builtin_prefetch(next.at, 0, 2);
+        for (int64_t i = 0; i < next.weight_lines; i++, next.weight += CACHE_LINE)
+            __builtin_prefetch(next.weight, 0, 2);
+        for (int64_t i = 0; i < next.x_lines; i++, next.x += CACHE_LINE)
+            __builtin_prefetch(next.x, 0, 2);
         for (const float *end = weight + block; weight < end; weight++, panel += wide * LANES) {
             vec columns[VECTORS];
 #pragma GCC unroll 3
@@ -138,10 +143,10 @@ TILE(low_2, LOW, 2)
 #if LANES == 16
 TILE(tall_1, TALL, 1)
 TILE(tall_2, TALL, 2)
-static multiply *const LOW_TILES[VECTORS] = {low_1, low_2}, *const TALL_TILES[VECTORS] = {tall_1, tall_2};
+static multiply *const LOW_TILES[] = {NULL, low_1, low_2}, *const TALL_TILES[] = {NULL, tall_1, tall_2}; /* by vectors */
 #else
 TILE(low_3, LOW, 3)
-static multiply *const LOW_TILES[VECTORS] = {low_1, low_2, low_3}, *const *TALL_TILES = LOW_TILES;
+static multiply *const LOW_TILES[] = {NULL, low_1, low_2, low_3}, *const *TALL_TILES = LOW_TILES; /* by vectors */
 #endif
 
 /* Sums of `rows` rows of a weight and `lines` rows of x into y, or added to what is there. */
@@ -169,6 +174,10 @@ static void times_panel(int dtype, struct span s, float *wide, int64_t line, int
     int vectors = vectors_of(line, s.m);
     int64_t lines = least(PANEL, s.m - line), bytes = s.k * BYTES[dtype];
     const float *panel = s.x + line * s.k + from * vectors * LANES;
+    /* The panel behind this one, or the first again, of which each tile asks for a share of the columns. */
+    int64_t line_behind = line + PANEL < s.m ? line + PANEL : 0, after = vectors_of(line_behind, s.m);
+    const float *behind = s.x + line_behind * s.k + from * after * LANES;
+    int64_t tiles = (s.last - s.first + TALL - 1) / TALL, share = (depth + tiles - 1) / tiles;
     for (int64_t j = 0; j < lines; j++)
         for (int64_t row = s.first; row < s.last; row += CACHE_LINE / 4)
             __builtin_prefetch(s.y + (line + j) * s.n + row, 1, 2);
@@ -181,8 +190,14 @@ static void times_panel(int dtype, struct span s, float *wide, int64_t line, int
             for (int64_t i = 0; i < rows && line == 0; i++)
                 widen_row(dtype, s, wide + (row - s.first + i) * DEEP, row + i, from, depth);
         }
-        struct ahead next = {stored + rows * bytes, line == 0 && row + rows < s.last ? rows * BYTES[dtype] / 4 : 0};
-        (rows > LOW ? TALL_TILES : LOW_TILES)[vectors - 1](sums, weight, wide ? DEEP : s.k, panel, depth, next);
+        int64_t group = (row - s.first) / TALL * share;
+        struct ahead next = {
+            stored + rows * bytes,
+            (const char *)(behind + least(group, depth) * after * LANES),
+            line == 0 && row + rows < s.last ? rows * BYTES[dtype] / 4 : 0,
+            (after * share * LANES * 4 + CACHE_LINE - 1) / CACHE_LINE * BLOCK / depth,
+        };
+        (rows > LOW ? TALL_TILES : LOW_TILES)[vectors](sums, weight, wide ? DEEP : s.k, panel, depth, next);
         if (s.scale)
             for (int64_t i = 0; i < rows; i++)
                 for (int64_t j = 0; j < PANEL; j++)
