@@ -7,7 +7,7 @@ from typing import Any
 
 from intermodal.api import hookimpl
 
-USERS: tuple[str, ...] = ("gguf", "jax", "torch")
+USERS: tuple[str, ...] = ("gguf", "jax", "tensorflow", "torch")
 """Who has a module here, under this name."""
 
 
