@@ -13,6 +13,7 @@ from intermodal.hookspecs import hookimpl
 
 if TYPE_CHECKING:
     from intermodal import compiled, errors, kernels
+    from intermodal.builtin_commands import Command
     from intermodal.checkpoints.base import Checkpoint, CheckpointReader, TensorInfo
     from intermodal.checkpoints.metadata import Metadata
     from intermodal.checkpoints.weight_file import WeightFile
@@ -68,9 +69,11 @@ if TYPE_CHECKING:
         repeat,
         split,
     )
+    from intermodal.weights.packing import Packing
     from intermodal.weights.transforms import AddConstant, Deinterleave, Flatten, Identity, Permute, Transform
 
 _HOMES = {
+    "intermodal.builtin_commands": ("Command",),
     "intermodal.checkpoints.base": ("Checkpoint", "CheckpointReader", "TensorInfo"),
     "intermodal.checkpoints.metadata": ("Metadata",),
     "intermodal.checkpoints.weight_file": ("WeightFile",),
@@ -125,6 +128,7 @@ _HOMES = {
         "repeat",
         "split",
     ),
+    "intermodal.weights.packing": ("Packing",),
     "intermodal.weights.transforms": ("AddConstant", "Deinterleave", "Flatten", "Identity", "Permute", "Transform"),
 }
 _NAMESPACES = {
@@ -153,6 +157,7 @@ __all__ = [
     "Checkpoint",
     "CheckpointError",
     "CheckpointReader",
+    "Command",
     "ConfigReport",
     "Deinterleave",
     "Encoded",
@@ -165,6 +170,7 @@ __all__ = [
     "InputError",
     "Metadata",
     "ModelConfig",
+    "Packing",
     "Part",
     "Permute",
     "Prefix",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -89,9 +90,9 @@ class TaskModel(keras.Model):
         """All tensors as they are now: the backbone's tree, and the head's under `"head"`."""
         return {**self.backbone.tensors(), "head": self.head.tensors() if self.head else {}}
 
+    @abstractmethod
     def compute(self, w: Tree, step: Step) -> Any:
         """The task's output from tensors and a step. Pure: it depends on nothing else."""
-        raise NotImplementedError(f"{type(self).__name__} does not say what it computes")
 
     def __call__(self, inputs: Any = None, **keywords: Any) -> Any:
         """Compute outputs from a dict, from keywords, or from the main input alone.
@@ -131,9 +132,9 @@ class TaskModel(keras.Model):
         # Behind the states of tokens there may be others, of which no task on tokens tells anything.
         return self.output_spec(hidden[0], main.shape[1] if self.main_input == "input_ids" else hidden[1])
 
+    @abstractmethod
     def output_spec(self, batch: int | None, length: int | None) -> Any:
         """`KerasTensor`s of the outputs for hidden states (batch, length, width), of tokens where there are any."""
-        raise NotImplementedError(f"{type(self).__name__} does not say what it returns")
 
     # --- changing the weights ----------------------------------------------------------------------------------------
 
@@ -161,6 +162,17 @@ class TaskModel(keras.Model):
         if config is not None and config.weight_quantizer is not None:
             options["config"] = config
         quantize(self, str(mode), **options)
+
+    def make_train_function(self, force: bool = False) -> Any:
+        """What Keras calls before it trains.
+
+        Raises:
+            WeightError: the matrices are packed integers, and nothing is there to be trained in their place.
+        """
+        from intermodal.layers.quantize import check_trainable
+
+        check_trainable(self)
+        return super().make_train_function(force=force)
 
     def num_parameters(self, only_trainable: bool = False, exclude_embeddings: bool = False) -> int:
         """How many numbers its weights are; those that several layers share count once."""
