@@ -17,6 +17,7 @@ from intermodal.kernels.reference import (
     MASKED,
     Cache,
     Tensor,
+    argmax,
     as_one,
     group_norm,
     layer_norm,
@@ -30,6 +31,7 @@ from intermodal.kernels.reference import (
 
 __all__ = [
     "append",
+    "argmax",
     "as_one",
     "attend",
     "attend_heads",
