@@ -16,7 +16,6 @@ pytestmark = [
 ]
 if keras.backend.backend() == "tensorflow":
     import tensorflow as tf
-    from intermodal.kernels.tensorflow import inference
     from intermodal_native import for_tensorflow
 
 random = np.random.default_rng(11)
@@ -31,7 +30,7 @@ def program(function):
     """A function as the loop compiles its own."""
 
     def traced(*arguments):
-        with inference():
+        with kernels.inference():
             return function(*arguments)
 
     return tf.function(traced, jit_compile=True, autograph=False)

@@ -15,10 +15,10 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.compiler.tf2xla.python import xla  # pyright: ignore[reportMissingImports]
 
+from intermodal import kernels
 from intermodal.generation.batch import RUN
 from intermodal.generation.sampling import Controls, Mode
 from intermodal.generation.state import State, advance_by_one, read, settle
-from intermodal.kernels.tensorflow import inference
 
 
 class Loop:
@@ -108,7 +108,7 @@ class _Program:
         def traced(*tensors: Any) -> list[Any]:
             others = iter(tensors)
             flat = [next(others) if is_given else None for is_given in given]
-            with inference():
+            with kernels.inference():
                 result = function(*tf.nest.pack_sequence_as(structure, flat))
             self._result = tf.nest.map_structure(lambda leaf: None if leaf is None else 0, result)
             return _leaves(result)

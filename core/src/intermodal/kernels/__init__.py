@@ -52,6 +52,7 @@ new_cache = _native.new_cache
 append = _native.append
 capacity = _native.capacity
 grow = _native.grow
+inference = _native.inference
 
 
 def activation(name: str) -> Callable[[Any], Any]:
@@ -88,6 +89,7 @@ __all__ = [
     "group_norm",
     "grow",
     "in_groups",
+    "inference",
     "layer_norm",
     "length_of",
     "linear",

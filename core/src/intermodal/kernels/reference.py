@@ -7,6 +7,7 @@ Activations are in the compute dtype; weights may be stored in another, and are 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from intermodal.kernels.bundle import Bundle
@@ -32,6 +33,14 @@ def as_one(function: Callable[..., Any], static: tuple[str, ...] = ()) -> Callab
         static: names of its other arguments, which have to be hashable and are passed by name.
     """
     return function
+
+
+def inference() -> AbstractContextManager[None]:
+    """A scope in which to trace a program that is compiled as a whole, and of which nobody asks a derivative or a copy.
+
+    Only where a backend has to be told does it change what kernels do.
+    """
+    return nullcontext()
 
 
 def linear(x: Tensor, w: Bundle) -> Tensor:

@@ -44,6 +44,7 @@ __all__ = [
     "gelu_tanh",
     "group_norm",
     "grow",
+    "inference",
     "layer_norm",
     "linear",
     "linears",
@@ -83,10 +84,10 @@ _traced_for_inference = ContextVar("traced_for_inference", default=False)
 
 @contextmanager
 def inference() -> Iterator[None]:
-    """A scope in which to trace a program that XLA compiles, and of which nobody asks a derivative or a saved copy.
+    """As `reference.inference`, for programs of XLA.
 
-    Compiled kernels serve such programs only: TensorFlow knows no derivative of what they are called by, and a program
-    that calls them runs nowhere else.
+    Compiled kernels serve these only: TensorFlow knows no derivative of what they are called by, and a program that
+    calls them runs nowhere else.
     """
     token = _traced_for_inference.set(True)
     try:

@@ -16,6 +16,7 @@ from intermodal.kernels.groups import in_groups, widen_groups
 from intermodal.kernels.reference import as_one as as_one
 from intermodal.kernels.reference import capacity as capacity
 from intermodal.kernels.reference import grow as grow
+from intermodal.kernels.reference import inference as inference
 
 Cache = tuple[Tensor, Tensor]
 
