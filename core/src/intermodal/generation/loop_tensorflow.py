@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.compiler.tf2xla.python import xla  # pyright: ignore[reportMissingImports]
 
+from intermodal import kernels
 from intermodal.generation.batch import RUN
 from intermodal.generation.sampling import Controls, Mode
 from intermodal.generation.state import State, advance_by_one, read, settle
@@ -52,12 +53,12 @@ class Loop:
         return self.model.backbone.new_cache(rows, capacity)
 
     def read(
-        self, w: Any, cache: Any, ids: Any, positions: Any, valid: Any, offset: int, inputs: Any = None
+        self, w: Any, cache: Any, ids: Any, positions: Any, first: Any, offset: int, inputs: Any = None
     ) -> tuple[Any, Any]:
         """See `state.read`."""
-        arguments = _tensors((ids, positions, valid, np.int32(offset), inputs or {}))
+        arguments = _tensors((ids, positions, first, np.int32(offset), inputs or {}))
         shapes = tuple((name, values.shape) for name, values in (inputs or {}).items())
-        return self._function("read", (ids.shape, valid.shape, shapes), self._read)(w, cache, *arguments)
+        return self._function("read", (ids.shape, kernels.capacity(cache[0]), shapes), self._read)(w, cache, *arguments)
 
     def settle(self, state: State, logits: Any, uniform: Any, numbers: Controls, mode: Mode) -> State:
         """See `state.settle`."""
@@ -65,7 +66,7 @@ class Loop:
         def settled(state: State, logits: Any, uniform: Any, numbers: Controls) -> State:
             return settle(state, logits, uniform, numbers, mode)
 
-        key = (mode, state.valid.shape, numbers.stops.shape)
+        key = (mode, state.token.shape, state.capacity, numbers.stops.shape)
         return self._function("settle", key, settled)(*_tensors((state, logits, uniform, numbers)))
 
     def run(
@@ -79,14 +80,14 @@ class Loop:
         rows, steps = uniforms.shape
         padded = np.zeros((rows, RUN), np.float32)
         padded[:, :steps] = uniforms
-        function = self._function("run", (mode, state.valid.shape, numbers.stops.shape), run)
+        function = self._function("run", (mode, state.token.shape, state.capacity, numbers.stops.shape), run)
         state, ids, taken = function(w, *_tensors((state, padded, np.int32(steps), numbers)))
         return state, ids.numpy()[:, : int(taken)]
 
     def _read(
-        self, w: Any, cache: Any, ids: Any, positions: Any, valid: Any, offset: Any, inputs: Any
+        self, w: Any, cache: Any, ids: Any, positions: Any, first: Any, offset: Any, inputs: Any
     ) -> tuple[Any, Any]:
-        return read(self.model, w, cache, ids, positions, valid, offset, inputs)
+        return read(self.model, w, cache, ids, positions, first, offset, inputs)
 
     def _function(self, name: str, key: Hashable, function: Callable[..., Any]) -> Any:
         """The compiled function for a shape and mode.

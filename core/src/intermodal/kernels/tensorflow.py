@@ -17,9 +17,11 @@ from intermodal.kernels.reference import (
     layer_norm,
     merge_heads,
     offset_rms_norm,
+    ranges,
     rms_norm,
     rotary_table,
     split_heads,
+    takes_ranges,
 )
 
 __all__ = [
@@ -45,12 +47,14 @@ __all__ = [
     "new_cache",
     "offset_rms_norm",
     "prepare",
+    "ranges",
     "relu",
     "rms_norm",
     "rotary_table",
     "rotate",
     "silu",
     "split_heads",
+    "takes_ranges",
     "tanh",
 ]
 
