@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import pytest
-from intermodal.commands import BUILTIN
+from intermodal.builtin_commands import BUILTIN
 from intermodal.testing.reference import make_reference, save_reference
 
 HEAVY = {"keras", "numpy", "jax", "torch", "tensorflow", "transformers", "huggingface_hub", "tokenizers", "rich"}

@@ -13,6 +13,7 @@ from intermodal.hookspecs import hookimpl
 
 if TYPE_CHECKING:
     from intermodal import compiled, errors, kernels
+    from intermodal.builtin_commands import Command
     from intermodal.checkpoints.base import Checkpoint, CheckpointReader, TensorInfo
     from intermodal.checkpoints.metadata import Metadata
     from intermodal.checkpoints.weight_file import WeightFile
@@ -71,6 +72,7 @@ if TYPE_CHECKING:
     from intermodal.weights.transforms import AddConstant, Deinterleave, Flatten, Identity, Permute, Transform
 
 _HOMES = {
+    "intermodal.builtin_commands": ("Command",),
     "intermodal.checkpoints.base": ("Checkpoint", "CheckpointReader", "TensorInfo"),
     "intermodal.checkpoints.metadata": ("Metadata",),
     "intermodal.checkpoints.weight_file": ("WeightFile",),
@@ -153,6 +155,7 @@ __all__ = [
     "Checkpoint",
     "CheckpointError",
     "CheckpointReader",
+    "Command",
     "ConfigReport",
     "Deinterleave",
     "Encoded",

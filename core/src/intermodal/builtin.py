@@ -10,8 +10,8 @@ from intermodal.hookspecs import hookimpl
 if TYPE_CHECKING:
     import keras
 
+    from intermodal.builtin_commands import Command
     from intermodal.checkpoints.base import CheckpointReader
-    from intermodal.commands import Command
     from intermodal.layers.parameters import Supply
     from intermodal.layers.storage import StoragePolicy
     from intermodal.sources.base import Source
@@ -37,7 +37,7 @@ def intermodal_sources() -> list[Source]:
 @hookimpl
 def intermodal_commands() -> list[Command]:
     """The words of the command line that need no plugin."""
-    from intermodal.commands import BUILTIN
+    from intermodal.builtin_commands import BUILTIN
 
     return list(BUILTIN)
 

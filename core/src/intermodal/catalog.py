@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from importlib import metadata
 from typing import Literal
 
+from intermodal.builtin_commands import BUILTIN
+
 FAMILIES = "intermodal.families"
 FORMATS = "intermodal.formats"
 SOURCES = "intermodal.sources"
@@ -35,10 +37,7 @@ ALLOW_LIST = "INTERMODAL_PLUGINS"
 _CORE_KEYS = {
     FORMATS: ("safetensors",),
     SOURCES: ("file", "hf", "pkg"),
-    COMMANDS: (
-        *("generate", "chat", "classify", "classify-image", "classify-audio", "transcribe"),
-        *("label-tokens", "fill-mask", "answer", "ask-document", "embed", "inspect", "convert", "plugins", "new"),
-    ),
+    COMMANDS: tuple(command.name for command in BUILTIN),
 }
 _SECTION = re.compile(r"^\s*\[\s*(" + "|".join(map(re.escape, GROUPS)) + r")\s*\]", re.MULTILINE)
 _ON_CORE = re.compile(r"\s*intermodal\s*(?=$|[\s(<>=!~;@\[])", re.IGNORECASE)

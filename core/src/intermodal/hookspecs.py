@@ -9,8 +9,8 @@ import pluggy
 if TYPE_CHECKING:
     import keras
 
+    from intermodal.builtin_commands import Command
     from intermodal.checkpoints.base import CheckpointReader
-    from intermodal.commands import Command
     from intermodal.compiled import CompiledKernels
     from intermodal.families import Family
     from intermodal.layers.parameters import Supply

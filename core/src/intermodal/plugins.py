@@ -18,8 +18,8 @@ from intermodal.registry import LoadedPlugin, Registry, blame, broken
 if TYPE_CHECKING:
     import keras
 
+    from intermodal.builtin_commands import Command
     from intermodal.checkpoints.base import CheckpointReader
-    from intermodal.commands import Command
     from intermodal.compiled import CompiledKernels
     from intermodal.sources.base import Source
     from intermodal.weights.map import WeightMap

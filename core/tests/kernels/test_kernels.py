@@ -31,6 +31,31 @@ BUNDLES = {
 }
 
 
+def in_groups(bits, *, minimum):
+    """A bundle (6, 64) of integers in groups of 32, and the values that they stand for in float64."""
+    integers, scale = random.integers(0, 1 << bits, (6, 2, 32)), random.standard_normal((6, 2)).astype("float16")
+    least = random.standard_normal((6, 2)).astype("float16") if minimum else None
+    stored = integers[..., :16] | integers[..., 16:] << 4
+    if bits == 8:
+        integers = stored = integers - 128
+    values = (integers - (8 if bits == 4 and not minimum else 0)) * scale[..., None].astype("float64")
+    values = values + (least[..., None].astype("float64") if minimum else 0)
+    stored = ops.convert_to_tensor(stored.reshape(6, -1), dtype="int8" if bits == 8 else "uint8")
+    parts = [None if part is None else ops.convert_to_tensor(part) for part in (scale, least)]
+    return Bundle(stored, tensor(6), scale=parts[0], minimum=parts[1]), values.reshape(6, 64)
+
+
+@pytest.mark.parametrize("minimum", [False, True])
+@pytest.mark.parametrize("bits", [4, 8])
+def test_weights_in_groups_are_their_formula(bits, minimum):
+    bundle, values = in_groups(bits, minimum=minimum)
+    x, ids = tensor(2, 5, 64), ops.convert_to_tensor([[0, 5], [3, 3]], dtype="int32")
+    for form in (kernels, reference):
+        close(form.linear(x, bundle), ops.convert_to_numpy(x) @ values.T + ops.convert_to_numpy(bundle.bias), 4e-6)
+        close(form.linears(x[:1, :1], bundle)[0], form.linear(x, bundle)[:1, :1], 4e-6)
+        close(form.embedding(ids, bundle, "float32"), values[[[0, 5], [3, 3]]].astype("float32"), 0)
+
+
 @pytest.mark.parametrize("kind", BUNDLES)
 @pytest.mark.parametrize("shape", [(3, 8), (2, 5, 8)])
 def test_linear(kind, shape):

@@ -10,23 +10,6 @@ from intermodal.api import ModelConfig, Problem, Rule, fields, one_of
 
 from intermodal_layoutlmv2.visual_config import DEFAULT, VisualConfig, problems
 
-_TANH_FORM = "gelu_pytorch_tanh"
-
-ACTIVATIONS = {
-    "gelu": "gelu",
-    "gelu_python": "gelu",
-    _TANH_FORM: _TANH_FORM,
-    "gelu_new": _TANH_FORM,
-    "gelu_fast": _TANH_FORM,
-    "gelu_accurate": _TANH_FORM,
-    "gelu_python_tanh": _TANH_FORM,
-    "relu": "relu",
-    "silu": "silu",
-    "swish": "silu",
-    "tanh": "tanh",
-}
-"""Values of `hidden_act`, and which of them are the same function."""
-
 PAGE = 1000
 """Boxes are in thousandths of the page: their largest coordinate."""
 
@@ -79,7 +62,7 @@ class LayoutLMv2Config(ModelConfig):
     num_hidden_layers: int = fields.size(12, most=1 << 12)
     num_attention_heads: int = fields.size(12, most=1 << 14)
     intermediate_size: int = fields.size(3072, most=1 << 22)
-    hidden_act: str = fields.choice("gelu", ACTIVATIONS)
+    hidden_act: str = fields.activation("gelu")
     max_position_embeddings: int = fields.size(512, most=1 << 24)
     type_vocab_size: int = fields.size(2, most=1 << 20)
     layer_norm_eps: float = fields.number(1e-12, least=0.0, most=1.0)

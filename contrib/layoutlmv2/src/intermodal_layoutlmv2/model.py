@@ -16,14 +16,6 @@ from intermodal_layoutlmv2.weights import POOLER, SEGMENT, WORDS
 
 Tensor = Any
 
-ACTIVATIONS = {
-    "gelu": kernels.gelu,
-    "gelu_pytorch_tanh": kernels.gelu_tanh,
-    "relu": kernels.relu,
-    "silu": kernels.silu,
-    "tanh": kernels.tanh,
-}
-
 
 class LayoutLMv2Backbone(Backbone):
     """Hidden states of LayoutLMv2 (arXiv:2012.14740).
@@ -189,7 +181,8 @@ def attention(w: Tree, x: Tensor, mask: Any, bias: Tensor | None, config: Layout
 
 def feed_forward(w: Tree, x: Tensor, config: LayoutLMv2Config) -> Tensor:
     """Two linears with an activation between. x (B, S, hidden), and so the result."""
-    return kernels.linear(ACTIVATIONS[config.hidden_act](kernels.linear(x, w["intermediate.dense"])), w["output.dense"])
+    inner = kernels.activation(config.hidden_act)(kernels.linear(x, w["intermediate.dense"]))
+    return kernels.linear(inner, w["output.dense"])
 
 
 def shape_of(value: Any) -> tuple[int | None, ...]:

@@ -9,23 +9,6 @@ from typing import ClassVar
 
 from intermodal.api import ModelConfig, Problem, Rule, fields, one_of
 
-_TANH_FORM = "gelu_pytorch_tanh"
-
-ACTIVATIONS = {
-    "gelu": "gelu",
-    "gelu_python": "gelu",
-    _TANH_FORM: _TANH_FORM,
-    "gelu_new": _TANH_FORM,
-    "gelu_fast": _TANH_FORM,
-    "gelu_accurate": _TANH_FORM,
-    "gelu_python_tanh": _TANH_FORM,
-    "relu": "relu",
-    "silu": "silu",
-    "swish": "silu",
-    "tanh": "tanh",
-}
-"""Values of `hidden_act` and `feat_extract_activation`, and which of them are the same function."""
-
 _TRAINING = "it acts in training only"
 
 
@@ -96,10 +79,10 @@ class Wav2Vec2Config(ModelConfig):
     num_hidden_layers: int = fields.size(12, most=1 << 12)
     num_attention_heads: int = fields.size(12, most=1 << 14)
     intermediate_size: int = fields.size(3072, most=1 << 20)
-    hidden_act: str = fields.choice("gelu", ACTIVATIONS)
+    hidden_act: str = fields.activation("gelu")
     layer_norm_eps: float = fields.number(1e-5, least=0.0, most=1.0)
     feat_extract_norm: str = fields.choice("group", {"group": "group", "layer": "layer"})
-    feat_extract_activation: str = fields.choice("gelu", ACTIVATIONS)
+    feat_extract_activation: str = fields.activation("gelu")
     conv_dim: tuple[int, ...] = fields.sizes((512,) * 7, most=1 << 16)
     conv_stride: tuple[int, ...] = fields.sizes((5, 2, 2, 2, 2, 2, 2), most=1 << 16)
     conv_kernel: tuple[int, ...] = fields.sizes((10, 3, 3, 3, 3, 2, 2), most=1 << 16)

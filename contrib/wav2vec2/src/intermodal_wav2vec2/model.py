@@ -13,13 +13,6 @@ from intermodal_wav2vec2.weights import ADAPTERS, CONVOLUTIONS, DIRECTIONS, LAYE
 
 Tensor = Any
 
-ACTIVATIONS = {
-    "gelu": kernels.gelu,
-    "gelu_pytorch_tanh": kernels.gelu_tanh,
-    "relu": kernels.relu,
-    "silu": kernels.silu,
-    "tanh": kernels.tanh,
-}
 EPSILON = 1e-5
 """Of the norms that have no epsilon in the config: torch's default."""
 
@@ -144,7 +137,7 @@ def feature_encoder(w: Tree, samples: Tensor, config: Wav2Vec2Config) -> Tensor:
             x = kernels.layer_norm(x, block["layer_norm"], EPSILON)
         elif "layer_norm" in block:  # the first one's: each channel is a group
             x = kernels.group_norm(x, block["layer_norm"], x.shape[-1], EPSILON)
-        x = ACTIVATIONS[config.feat_extract_activation](x)
+        x = kernels.activation(config.feat_extract_activation)(x)
     return x
 
 
@@ -184,7 +177,7 @@ def positions(w: Tree, x: Tensor, config: Wav2Vec2Config) -> Tensor:
     y = kernels.conv1d(x, Bundle(kernel, w[POSITIONS].bias), padding=width // 2)
     if width % 2 == 0:
         y = y[:, :-1]  # an even width makes one frame too many
-    return ACTIVATIONS[config.feat_extract_activation](y)
+    return kernels.activation(config.feat_extract_activation)(y)
 
 
 def attention(w: Tree, x: Tensor, mask: Any, config: Wav2Vec2Config) -> Tensor:
@@ -198,7 +191,7 @@ def attention(w: Tree, x: Tensor, mask: Any, config: Wav2Vec2Config) -> Tensor:
 
 def feed_forward(w: Tree, x: Tensor, config: Wav2Vec2Config) -> Tensor:
     """Two linears with an activation in between. x (B, T, hidden), and so the result."""
-    inner = ACTIVATIONS[config.hidden_act](kernels.linear(x, w["feed_forward.intermediate_dense"]))
+    inner = kernels.activation(config.hidden_act)(kernels.linear(x, w["feed_forward.intermediate_dense"]))
     return kernels.linear(inner, w["feed_forward.output_dense"])
 
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from intermodal.processing.tokenizer import TokenizerParts
     from intermodal.sources.base import Repository
+    from intermodal.weights.packing import Packing
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,14 @@ class Checkpoint(ABC):
         """Read several tensors, each into its array, as `read_into` does: in one go where they lie side by side."""
         for name, out in targets.items():
             self.read_into(name, out)
+
+    def packing(self, name: str) -> Packing | None:
+        """How a matrix can be held in its packed form, with the very values that `read` gives; None where it cannot."""
+        return None
+
+    def read_packed(self, name: str, out: Mapping[str, np.ndarray]) -> None:
+        """Read a matrix that has a `packing` into arrays of the shapes and dtypes of `Packing.parts`. Thread-safe."""
+        raise NotImplementedError(f"{self.format} checkpoints hold nothing packed")
 
     def map_copy_on_write(self, name: str) -> np.ndarray | None:
         """The tensor as a private, writable mapping of the file, or None where the format stores no plain values.

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from intermodal.processing.tokenizer import TokenizerParts
+    from intermodal.weights.packing import Packing
 
 
 class JoinedCheckpoint(Checkpoint):
@@ -49,6 +50,14 @@ class JoinedCheckpoint(Checkpoint):
         """See `Checkpoint.read_together`."""
         for home in (self._main, self._more):
             home.read_together({name: out for name, out in targets.items() if self._home(name) is home})
+
+    def packing(self, name: str) -> Packing | None:
+        """See `Checkpoint.packing`."""
+        return self._home(name).packing(name)
+
+    def read_packed(self, name: str, out: Mapping[str, np.ndarray]) -> None:
+        """See `Checkpoint.read_packed`."""
+        self._home(name).read_packed(name, out)
 
     def map_copy_on_write(self, name: str) -> np.ndarray | None:
         """See `Checkpoint.map_copy_on_write`."""

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from intermodal.processing.tokenizer import TokenizerParts
+    from intermodal.weights.packing import Packing
 
 
 class RenamedCheckpoint(Checkpoint):
@@ -46,6 +47,14 @@ class RenamedCheckpoint(Checkpoint):
     def read_together(self, targets: Mapping[str, np.ndarray]) -> None:
         """See `Checkpoint.read_together`."""
         self._inner.read_together({self._original[name]: out for name, out in targets.items()})
+
+    def packing(self, name: str) -> Packing | None:
+        """See `Checkpoint.packing`."""
+        return self._inner.packing(self._original[name])
+
+    def read_packed(self, name: str, out: Mapping[str, np.ndarray]) -> None:
+        """See `Checkpoint.read_packed`."""
+        self._inner.read_packed(self._original[name], out)
 
     def map_copy_on_write(self, name: str) -> np.ndarray | None:
         """See `Checkpoint.map_copy_on_write`."""

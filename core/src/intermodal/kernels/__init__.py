@@ -19,6 +19,7 @@ else:
     from intermodal.kernels import tensorflow as _native
 
 from intermodal.kernels.bundle import Bundle
+from intermodal.kernels.groups import in_groups, widen_groups
 from intermodal.kernels.ops import ops
 from intermodal.kernels.ranges import Ranges
 from intermodal.kernels.reference import Cache
@@ -90,6 +91,7 @@ __all__ = [
     "gelu_tanh",
     "group_norm",
     "grow",
+    "in_groups",
     "layer_norm",
     "length_of",
     "linear",
@@ -107,4 +109,5 @@ __all__ = [
     "split_heads",
     "takes_ranges",
     "tanh",
+    "widen_groups",
 ]

@@ -10,11 +10,14 @@ class Bundle(NamedTuple):
 
     Attributes:
         weight: (out, in) of a linear, (rows, width) of an embedding, (width,) of a norm; may be narrower than computed.
+            Of 4 bits it is (out, in / 2) uint8, as `groups.widen_groups` has it.
         bias: (out,).
-        scale: (out, 1), float32: the weight is an integer times this.
+        scale: (out, 1), float32: the weight is an integer times this. Or (out, groups), float32 or float16: each group
+            of a row's columns, all equally wide, has its own.
+        minimum: as scale, of groups: what is added to the integer times its scale.
         lora_a: (rank, in), with `lora_b` (out, rank): an update `lora_b @ lora_a * lora_scale`, as PEFT has it.
         lora_scale: alpha / rank.
-        prepared: weight and scale once more as compiled kernels take them, by `kernels.prepare`; see `weight` for them.
+        prepared: weight, scale and minimum once more as compiled kernels take them, by `kernels.prepare`.
     """
 
     weight: Any
@@ -23,4 +26,5 @@ class Bundle(NamedTuple):
     lora_a: Any = None
     lora_b: Any = None
     lora_scale: Any = None
+    minimum: Any = None
     prepared: Any = None

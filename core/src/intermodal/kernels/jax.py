@@ -12,6 +12,7 @@ from jax import lax
 from intermodal.compiled import for_cpu
 from intermodal.kernels import reference
 from intermodal.kernels.bundle import Bundle
+from intermodal.kernels.groups import in_groups
 from intermodal.kernels.ranges import Ranges
 from intermodal.kernels.reference import (
     MASKED,
@@ -22,6 +23,7 @@ from intermodal.kernels.reference import (
     ranges,
     rotary_table,
     split_heads,
+    without_groups,
 )
 
 __all__ = [
@@ -122,16 +124,18 @@ def as_one(function: Callable[..., Any], static: tuple[str, ...] = ()) -> Callab
 
 
 def _scaled_products(x: Tensor, bundles: tuple[Bundle, ...]) -> tuple[Tensor, ...]:
-    """`x @ weight.T`, times the scale where there is one, for each bundle."""
+    """`x` times the transpose of what each bundle's weight stands for."""
     compiled = _compiled()
     if compiled is not None and all(compiled.supports(x, w.weight) for w in bundles):
-        return compiled.products(x, tuple(w.weight for w in bundles), tuple(w.scale for w in bundles))
+        weights, scales, minima = zip(*((w.weight, w.scale, w.minimum) for w in bundles), strict=True)
+        return compiled.products(x, weights, scales, minima)
+    bundles = tuple(without_groups(w, x.dtype) for w in bundles)
     products = (_product(x, w.weight) for w in bundles)
     pairs = zip(products, bundles, strict=True)
     return tuple(y if w.scale is None else y * w.scale[:, 0].astype(x.dtype) for y, w in pairs)
 
 
-def prepare(weight: Tensor, scale: Tensor | None) -> Any:
+def prepare(weight: Tensor, scale: Tensor | None, minimum: Tensor | None = None) -> Any:
     """As `reference.prepare`."""
     return None
 
@@ -157,6 +161,8 @@ def _completed(x: Tensor, y: Tensor, w: Bundle) -> Tensor:
 
 def embedding(ids: Tensor, w: Bundle, dtype: str) -> Tensor:
     """As `reference.embedding`."""
+    if in_groups(w.weight, w.scale, w.minimum):
+        return reference.embedding(ids, w, dtype)
     rows = w.weight[ids].astype(dtype)
     return rows if w.scale is None else rows * w.scale[ids].astype(dtype)
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from intermodal.kernels.bundle import Bundle
+from intermodal.kernels.groups import in_groups, widen_groups
 from intermodal.kernels.ops import ops
 from intermodal.kernels.ranges import Ranges
 from intermodal.kernels.ranges import ranges as ranges
@@ -20,7 +21,7 @@ Cache = tuple[Tensor, Tensor]
 MASKED = -1e30  # added to scores that may not be seen; finite, so that a row with nothing to see gives no NaN
 
 
-def prepare(weight: Tensor, scale: Tensor | None) -> Any:
+def prepare(weight: Tensor, scale: Tensor | None, minimum: Tensor | None = None) -> Any:
     """What compiled kernels keep of a weight and its scale, as `Bundle.prepared`; None where there are none."""
     return None
 
@@ -37,6 +38,7 @@ def as_one(function: Callable[..., Any], static: tuple[str, ...] = ()) -> Callab
 
 def linear(x: Tensor, w: Bundle) -> Tensor:
     """`x @ weight.T + bias`, plus the LoRA update. x (…, in) → (…, out)."""
+    w = without_groups(w, x.dtype)
     y = ops.matmul(x, ops.transpose(ops.cast(w.weight, x.dtype)))
     if w.scale is not None:
         y = y * ops.cast(w.scale[:, 0], x.dtype)
@@ -48,6 +50,13 @@ def linear(x: Tensor, w: Bundle) -> Tensor:
     return y
 
 
+def without_groups(w: Bundle, dtype: Any) -> Bundle:
+    """The bundle of the values that a weight in groups stands for; any other as it is."""
+    if not in_groups(w.weight, w.scale, w.minimum):
+        return w
+    return w._replace(weight=widen_groups(w.weight, w.scale, w.minimum, dtype), scale=None, minimum=None)
+
+
 def linears(x: Tensor, *bundles: Bundle) -> tuple[Tensor, ...]:
     """`linear` of one x by several weights, as queries, keys and values are: products that can be computed as one."""
     return tuple(linear(x, w) for w in bundles)
@@ -55,7 +64,11 @@ def linears(x: Tensor, *bundles: Bundle) -> tuple[Tensor, ...]:
 
 def embedding(ids: Tensor, w: Bundle, dtype: str) -> Tensor:
     """Rows of the table. ids (B, T) integers → (B, T, width) in `dtype`."""
-    rows = ops.cast(ops.take(w.weight, ids, axis=0), dtype)
+    rows = ops.take(w.weight, ids, axis=0)
+    if in_groups(w.weight, w.scale, w.minimum):
+        minimum = None if w.minimum is None else ops.take(w.minimum, ids, axis=0)
+        return widen_groups(rows, ops.take(w.scale, ids, axis=0), minimum, dtype)
+    rows = ops.cast(rows, dtype)
     if w.scale is not None:
         rows = rows * ops.cast(ops.take(w.scale, ids, axis=0), dtype)
     return rows

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from intermodal.kernels import reference
 from intermodal.kernels.bundle import Bundle
+from intermodal.kernels.groups import in_groups
 from intermodal.kernels.reference import (
     MASKED,
     Cache,
@@ -22,6 +23,7 @@ from intermodal.kernels.reference import (
     rotary_table,
     split_heads,
     takes_ranges,
+    without_groups,
 )
 
 __all__ = [
@@ -76,13 +78,14 @@ def _product(x: Tensor, weight: Tensor) -> Tensor:
     return tf.reshape(flat, tf.concat([tf.shape(x)[:-1], [outputs]], axis=0))
 
 
-def prepare(weight: Tensor, scale: Tensor | None) -> Any:
+def prepare(weight: Tensor, scale: Tensor | None, minimum: Tensor | None = None) -> Any:
     """As `reference.prepare`."""
     return None
 
 
 def linear(x: Tensor, w: Bundle) -> Tensor:
     """As `reference.linear`."""
+    w = without_groups(w, x.dtype)
     y = _product(x, w.weight)
     y = tf.ensure_shape(y, (*x.shape[:-1], w.weight.shape[0]))
     if w.scale is not None:
@@ -101,6 +104,8 @@ def linears(x: Tensor, *bundles: Bundle) -> tuple[Tensor, ...]:
 
 def embedding(ids: Tensor, w: Bundle, dtype: str) -> Tensor:
     """As `reference.embedding`."""
+    if in_groups(w.weight, w.scale, w.minimum):
+        return reference.embedding(ids, w, dtype)
     rows = tf.cast(tf.gather(w.weight, ids), dtype)
     return rows if w.scale is None else rows * tf.cast(tf.gather(w.scale, ids), dtype)
 

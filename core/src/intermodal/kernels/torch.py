@@ -12,6 +12,7 @@ from torch import Tensor
 from intermodal import compiled
 from intermodal.kernels import reference
 from intermodal.kernels.bundle import Bundle
+from intermodal.kernels.groups import in_groups, widen_groups
 from intermodal.kernels.ranges import Ranges
 from intermodal.kernels.reference import as_one as as_one
 from intermodal.kernels.reference import capacity as capacity
@@ -58,10 +59,10 @@ def _loaded() -> Any | None:
     return compiled.for_cpu("torch")
 
 
-def prepare(weight: Tensor, scale: Tensor | None) -> Any:
+def prepare(weight: Tensor, scale: Tensor | None, minimum: Tensor | None = None) -> Any:
     """As `reference.prepare`."""
     native = _compiled()
-    return None if native is None else native.prepare(weight, scale)
+    return None if native is None else native.prepare(weight, scale, minimum)
 
 
 def linear(x: Tensor, w: Bundle) -> Tensor:
@@ -85,15 +86,25 @@ def _prepared(w: Bundle) -> Any:
     prepared = w.prepared
     if prepared is not None and prepared.weight is w.weight and prepared.scale is w.scale:
         return prepared
-    return prepare(w.weight, w.scale)
+    return prepare(w.weight, w.scale, w.minimum)
 
 
 def _linear(x: Tensor, w: Bundle) -> Tensor:
     """`linear` by PyTorch's own operators."""
     if w.scale is None and w.bias is not None and w.weight.dtype == x.dtype:
         return _completed(x, F.linear(x, w.weight, _cast(w.bias, x)), w._replace(bias=None))
+    if in_groups(w.weight, w.scale, w.minimum):
+        return _completed(x, _group_product(x, w), w)
     y = _product(x, w.weight)
     return _completed(x, y if w.scale is None else y * _cast(w.scale[:, 0], x), w)
+
+
+def _group_product(x: Tensor, w: Bundle) -> Tensor:
+    """The product with a weight in groups, a few rows of which are widened at a time."""
+    rows = max(1, WIDENED // x.shape[-1])
+    minima = [None] * -(-len(w.weight) // rows) if w.minimum is None else w.minimum.split(rows)
+    parts = zip(w.weight.split(rows), w.scale.split(rows), minima, strict=True)
+    return torch.cat([F.linear(x, widen_groups(*part, x.dtype)) for part in parts], dim=-1)
 
 
 def _completed(x: Tensor, y: Tensor, w: Bundle) -> Tensor:
@@ -107,6 +118,8 @@ def _completed(x: Tensor, y: Tensor, w: Bundle) -> Tensor:
 
 def embedding(ids: Tensor, w: Bundle, dtype: str) -> Tensor:
     """As `reference.embedding`."""
+    if in_groups(w.weight, w.scale, w.minimum):
+        return reference.embedding(ids, w, dtype)
     rows = F.embedding(ids, w.weight).to(_dtype(dtype))
     return rows if w.scale is None else rows * w.scale[ids].to(rows.dtype)
 

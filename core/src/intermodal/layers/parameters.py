@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 import keras
@@ -12,6 +12,7 @@ from intermodal.dtypes import is_float
 from intermodal.kernels import Bundle
 from intermodal.layers.storage import StoragePolicy
 from intermodal.weights.map import Variable
+from intermodal.weights.packing import Packing
 
 Tree = dict[str, Any]
 """Bundles by module name; a repeated block's under its stem as a list: `tree["layers"][0]["self_attn.q_proj"]`."""
@@ -21,11 +22,15 @@ class Supply(Protocol):
     """Gives each variable its value as it is created, so that nothing is initialised first."""
 
     def dtype(self, variable: Variable) -> str:
-        """Dtype the variable is stored in."""
+        """Dtype the variable is stored in, where it is not packed."""
         ...
 
-    def value(self, variable: Variable) -> Any:
-        """Its value: a tensor of the running backend, of its shape and dtype."""
+    def packing(self, variable: Variable) -> Packing | None:
+        """How a matrix is packed, None where it is stored as it is."""
+        ...
+
+    def value(self, variable: Variable, field: str = "weight") -> Any:
+        """Its value, or of a packed one the array for `field`: a tensor of the running backend, as it is stored."""
         ...
 
 
@@ -36,22 +41,29 @@ class Parameters(keras.layers.Layer):
         variables: what to create, in order.
         supply: where the values come from.
         policy: how they are stored and computed in.
+
+    Attributes:
+        declared: the variables, as the weight map has them.
+        by_name: Keras' variables by name, those that belong to a weight as `<weight>.scale`, `<weight>.lora_a`, ….
+        packings: how packed weights are held, by name; their variables have other shapes than declared.
     """
 
     def __init__(self, variables: Iterable[Variable], supply: Supply, policy: StoragePolicy, **options: Any) -> None:
         super().__init__(dtype=policy, **options)
         self.declared = tuple(variables)
         self.by_name: dict[str, Any] = {}
+        self.packings: dict[str, Packing] = {}
         for variable in self.declared:
-            dtype = supply.dtype(variable)
-            self.by_name[variable.name] = self.add_weight(
-                name=keras_name(variable.name),
-                shape=variable.shape,
-                dtype=dtype,
-                initializer=lambda shape, dtype=None, _v=variable: supply.value(_v),
-                trainable=is_float(dtype) and not variable.frozen,
-                autocast=False,  # kernels see what is stored and decide what it is computed in
-            )
+            packing = supply.packing(variable)
+            if packing is None:
+                dtype = supply.dtype(variable)
+                trainable = is_float(dtype) and not variable.frozen
+                self._add(variable.name, variable.shape, dtype, lambda v=variable: supply.value(v), trainable=trainable)
+                continue
+            self.packings[variable.name] = packing
+            for field, (shape, dtype) in packing.parts(variable.shape).items():
+                name = field_name(variable.name, field)
+                self._add(name, shape, dtype, lambda v=variable, f=field: supply.value(v, f), trainable=False)
         self.built = True
 
     def tensors(self) -> Tree:
@@ -69,14 +81,14 @@ class Parameters(keras.layers.Layer):
             home[module] = home.get(module, Bundle(None))._replace(**{field: self.by_name[variable.name].value})
             if field == "weight":
                 bundle = home[module]._replace(**self.extras(variable))
-                home[module] = bundle._replace(prepared=kernels.prepare(bundle.weight, bundle.scale))
+                home[module] = bundle._replace(prepared=kernels.prepare(bundle.weight, bundle.scale, bundle.minimum))
         return tree
 
     def extras(self, variable: Variable) -> dict[str, Any]:
-        """Scale and adapter tensors that belong to a weight."""
+        """Scale, minimum and adapter tensors that belong to a weight."""
         return {
             field: self.by_name[f"{variable.name}.{field}"].value
-            for field in ("scale", "lora_a", "lora_b", "lora_scale")
+            for field in ("scale", "minimum", "lora_a", "lora_b", "lora_scale")
             if f"{variable.name}.{field}" in self.by_name
         }
 
@@ -86,15 +98,18 @@ class Parameters(keras.layers.Layer):
         old = self.by_name.pop(name, None)
         if old is not None:
             self._untrack_variable(old)
+        self._add(name, tuple(value.shape), dtype, lambda: value, trainable=trainable)
+        self._tracker.lock()
+
+    def _add(self, name: str, shape: tuple[int, ...], dtype: str, value: Callable[[], Any], *, trainable: bool) -> None:
         self.by_name[name] = self.add_weight(
             name=keras_name(name),
-            shape=tuple(value.shape),
+            shape=shape,
             dtype=dtype,
-            initializer=lambda shape, dtype=None: value,
+            initializer=lambda shape, dtype=None: value(),
             trainable=trainable,
-            autocast=False,
+            autocast=False,  # kernels see what is stored and decide what it is computed in
         )
-        self._tracker.lock()
 
     def remove_variable(self, name: str) -> None:
         """Take away a variable that was added."""
@@ -114,6 +129,11 @@ class Parameters(keras.layers.Layer):
             raise ValueError(f"the saved variables are not those of layer {self.name}: {', '.join(differing)}")
         for name, variable in self.by_name.items():
             variable.assign(store[name])
+
+
+def field_name(name: str, field: str) -> str:
+    """The name of what belongs to a weight: `"q_proj.weight.scale"`; the weight's own is its name."""
+    return name if field == "weight" else f"{name}.{field}"
 
 
 def keras_name(name: str) -> str:

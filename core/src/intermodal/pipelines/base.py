@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from itertools import islice
@@ -52,7 +53,7 @@ class Encoding:
         return {item.name: getattr(self, item.name) for item in fields(Encoding)}
 
 
-class Pipeline:
+class Pipeline(ABC):
     """A model and its tokenizer or processor, called with texts, images or sound.
 
     Called with one input it returns one result, with a list a list, and with a generator or another iterable an
@@ -129,17 +130,17 @@ class Pipeline:
 
     # --- what each pipeline says -------------------------------------------------------------------------------------
 
+    @abstractmethod
     def prepare(self, item: Any, options: Any) -> Iterable[Row]:
         """The rows of one input, at least one.
 
         Raises:
             InputError: it is no input of this pipeline.
         """
-        raise NotImplementedError(f"{type(self).__name__} does not say what its rows are")
 
+    @abstractmethod
     def finish(self, parts: Sequence[tuple[Row, Any]], options: Any) -> Any:
         """The result of one input, from its rows and what was computed of each."""
-        raise NotImplementedError(f"{type(self).__name__} does not say what it returns")
 
     def batch(self, rows: Sequence[Row]) -> dict[str, np.ndarray]:
         """The model's inputs for some rows; there may be more after them, whose outputs are not looked at."""

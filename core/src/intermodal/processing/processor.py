@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -15,7 +16,7 @@ FILE = "processor_config.json"
 _FOR_THE_CALL = ("padding", "padding_side", "return_tensors", "images_kwargs")
 
 
-class Processor:
+class Processor(ABC):
     """Turns prompts with images into what a model is called with.
 
     In a text a placeholder stands where each image goes; it becomes the tokens that the image takes. A family
@@ -48,9 +49,9 @@ class Processor:
         self.config = config
         self.raw = dict(raw)
 
+    @abstractmethod
     def expansion(self, crops: int) -> str:
         """What the placeholder of an image becomes that was looked at in so many crops."""
-        raise NotImplementedError(f"{type(self).__name__} does not say what an image becomes")
 
     def __call__(
         self,

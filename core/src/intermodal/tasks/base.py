@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -43,6 +44,8 @@ class TaskModel(keras.Model):
             else an `ImageProcessor` or a feature extractor.
         generation_settings: defaults of the checkpoint's generation_config.json.
         report: what was loaded from where; None for a model that was not loaded.
+        quantization: what weights are packed as: a mode of `quantize`, or the file's own types; None where none is.
+        checkpoint_dtypes: narrower dtypes that the checkpoint has of variables that `dtype="auto"` widened to float32.
     """
 
     task: str
@@ -73,6 +76,7 @@ class TaskModel(keras.Model):
         self.report: LoadReport | None = None
         self.adapter: dict[str, Any] | None = None
         self.quantization: str | None = None
+        self.checkpoint_dtypes: dict[str, str] = {}
         self.built = True
 
     @property
@@ -86,9 +90,9 @@ class TaskModel(keras.Model):
         """All tensors as they are now: the backbone's tree, and the head's under `"head"`."""
         return {**self.backbone.tensors(), "head": self.head.tensors() if self.head else {}}
 
+    @abstractmethod
     def compute(self, w: Tree, step: Step) -> Any:
         """The task's output from tensors and a step. Pure: it depends on nothing else."""
-        raise NotImplementedError(f"{type(self).__name__} does not say what it computes")
 
     def __call__(self, inputs: Any = None, **keywords: Any) -> Any:
         """Compute outputs from a dict, from keywords, or from the main input alone.
@@ -128,9 +132,9 @@ class TaskModel(keras.Model):
         # Behind the states of tokens there may be others, of which no task on tokens tells anything.
         return self.output_spec(hidden[0], main.shape[1] if self.main_input == "input_ids" else hidden[1])
 
+    @abstractmethod
     def output_spec(self, batch: int | None, length: int | None) -> Any:
         """`KerasTensor`s of the outputs for hidden states (batch, length, width), of tokens where there are any."""
-        raise NotImplementedError(f"{type(self).__name__} does not say what it returns")
 
     # --- changing the weights ----------------------------------------------------------------------------------------
 
@@ -209,10 +213,17 @@ class TaskModel(keras.Model):
             "left_out": list(self.weight_map.left_out),
             "adapter": self.adapter,
             "quantization": self.quantization,
+            "packings": {name: p.to_dict() for part in self.parts() for name, p in part.packings.items()},
+            "checkpoint_dtypes": self.checkpoint_dtypes,
         }
 
     def _dtypes(self) -> dict[str, str]:
-        return {v.name: str(part.by_name[v.name].dtype) for part in self.parts() for v in part.declared}
+        return {
+            v.name: str(part.by_name[v.name].dtype)
+            for part in self.parts()
+            for v in part.declared
+            if v.name not in part.packings
+        }
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> TaskModel:

@@ -27,10 +27,10 @@ def from_saved_config(saved: dict[str, Any], chosen: type[TaskModel]) -> TaskMod
     """
     from intermodal.families import resolve
     from intermodal.layers.lora import restore_lora
-    from intermodal.layers.quantize import restore_quantized
     from intermodal.layers.storage import StoragePolicy
     from intermodal.plugins import manager
     from intermodal.processing.sentences import SentenceSettings
+    from intermodal.weights.packing import Packing
     from intermodal.weights.supply import BlankSupply
 
     plugins = manager()
@@ -47,11 +47,15 @@ def from_saved_config(saved: dict[str, Any], chosen: type[TaskModel]) -> TaskMod
         config=config,
         task=saved["task"],
         weight_map=weight_map,
-        weights=BlankSupply(saved["dtypes"], policy.variable_dtype),
+        weights=BlankSupply(
+            saved["dtypes"],
+            policy.variable_dtype,
+            {name: Packing(**packing) for name, packing in saved["packings"].items()},
+        ),
         dtype=policy,
     )
-    if saved["quantization"]:
-        restore_quantized(model, saved["dtypes"], saved["quantization"])
+    model.quantization = saved["quantization"]
+    model.checkpoint_dtypes = saved["checkpoint_dtypes"]
     if saved["adapter"]:
         restore_lora(model, saved["adapter"])
     return model

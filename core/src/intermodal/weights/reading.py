@@ -11,6 +11,7 @@ from intermodal.checkpoints.base import TensorInfo
 from intermodal.dtypes import numpy_dtype
 from intermodal.errors import WeightError
 from intermodal.weights.map import Part
+from intermodal.weights.packing import Packing
 from intermodal.weights.plan import Piece
 from intermodal.weights.transforms import IDENTITY
 
@@ -25,6 +26,28 @@ def is_plain(pieces: Sequence[Piece]) -> bool:
     alias = pieces[0].alias
     rows = alias.part is None or alias.part.axis == 0
     return len(pieces) == 1 and pieces[0].place is None and alias.transform is IDENTITY and rows
+
+
+def keeps_rows(piece: Piece) -> bool:
+    """Whether a weight is a whole tensor with its rows as they are, in any order: then packed rows can be read."""
+    by_rows = piece.place is None or piece.place.axis == 0
+    return piece.alias.part is None and by_rows and piece.alias.transform.keeps_rows
+
+
+def read_packed_piece(checkpoint: Checkpoint, piece: Piece, packing: Packing, targets: dict[str, np.ndarray]) -> None:
+    """Read one weight, of which `keeps_rows` is true, into its rows of the arrays that it is packed in.
+
+    Only transforms need memory of their own: the packed tensor.
+    """
+    source, transform = piece.source, piece.alias.transform
+    rows = {field: part_of(target, piece.place) for field, target in targets.items()}
+    if transform is IDENTITY:
+        checkpoint.read_packed(source.name, rows)
+        return
+    arrays = packing.empty(piece.weight.shape)
+    checkpoint.read_packed(source.name, arrays)
+    for field, array in arrays.items():
+        np.copyto(rows[field], transform.load(array))
 
 
 def read_piece(checkpoint: Checkpoint, piece: Piece, target: np.ndarray) -> None:

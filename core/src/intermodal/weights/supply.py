@@ -15,8 +15,9 @@ from intermodal.dtypes import FLOATS, is_float, numpy_dtype
 from intermodal.errors import WeightError
 from intermodal.weights.map import Variable
 from intermodal.weights.memory import aligned_empty, takes_in_place, to_backend
+from intermodal.weights.packing import Packing
 from intermodal.weights.plan import Plan
-from intermodal.weights.reading import is_plain, part_of, read_piece
+from intermodal.weights.reading import is_plain, keeps_rows, part_of, read_packed_piece, read_piece
 
 if TYPE_CHECKING:
     from intermodal.checkpoints.base import Checkpoint
@@ -44,6 +45,7 @@ class CheckpointSupply:
         checkpoint: opened, with its weight files local.
         plan: what goes where.
         dtype: `"auto"` keeps each tensor's own dtype; a float dtype converts all floats.
+        keep_packed: matrices stay in blocks of small integers, where the file has them so.
 
     Attributes:
         nbytes: of all variables that come from the checkpoint.
@@ -53,16 +55,17 @@ class CheckpointSupply:
         WeightError: a tensor holds something other than floats.
     """
 
-    def __init__(self, checkpoint: Checkpoint, plan: Plan, dtype: str) -> None:
+    def __init__(self, checkpoint: Checkpoint, plan: Plan, dtype: str, *, keep_packed: bool = False) -> None:
         self._checkpoint = checkpoint
         self._plan = plan
         self._dtype = dtype
+        self._keep_packed = keep_packed
         self._new = RandomSupply(dtype if dtype != "auto" else "float32")
         loaded = [variable for variable in plan.variables if variable.name in plan.pieces]
         self._nbytes = {variable.name: self._size(variable) for variable in loaded}
         self._mapped = {variable.name: values for variable in loaded if (values := self._map(variable)) is not None}
         self._batches = deque(self._batched([variable for variable in loaded if variable.name not in self._mapped]))
-        self._pending: dict[str, Future[dict[str, np.ndarray]]] = {}
+        self._pending: dict[str, Future[dict[str, dict[str, np.ndarray]]]] = {}
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="intermodal-read")
         self.nbytes = sum(self._nbytes.values())
         self.progress: Callable[[int], None] = lambda _: None
@@ -92,26 +95,45 @@ class CheckpointSupply:
             return own.pop()
         return "float32"
 
-    def value(self, variable: Variable) -> Any:
+    def packing(self, variable: Variable) -> Packing | None:
+        """The file's own, where it is kept."""
+        pieces = self._plan.pieces.get(variable.name, ()) if self._keep_packed else ()
+        if variable.role not in ("linear", "embedding") or not all(map(keeps_rows, pieces)):
+            return None
+        found = {self._checkpoint.packing(piece.source.name) for piece in pieces}
+        return found.pop() if len(found) == 1 else None
+
+    def value(self, variable: Variable, field: str = "weight") -> Any:
         """The variable's values, on the device."""
-        name = variable.name
-        if name not in self._nbytes:
+        if variable.name not in self._nbytes:
             return self._new.value(variable)
-        values = self._mapped.pop(name, None)
+        values = self._mapped.pop(variable.name, None)
         if values is None:
-            while name not in self._pending:
-                self._submit()
-            values = self._pending.pop(name).result().pop(name)
-            self._read_ahead()
+            values = self._read_part(variable.name, field)
         self.progress(values.nbytes)
         return to_backend(values)
 
+    def _read_part(self, name: str, field: str) -> np.ndarray:
+        while name not in self._pending:
+            self._submit()
+        arrays = self._pending[name].result()[name]
+        values = arrays.pop(field)
+        if not arrays:
+            del self._pending[name]
+            self._read_ahead()
+        return values
+
     def _size(self, variable: Variable) -> int:
+        packing = self.packing(variable)
+        if packing is not None:
+            return packing.nbytes(variable.shape)
         return math.prod(variable.shape) * numpy_dtype(self.dtype(variable)).itemsize
 
     def _map(self, variable: Variable) -> np.ndarray | None:
         """A private, copy-on-write mapping of the file, where the backend takes the values as they lie there."""
         pieces = self._plan.pieces[variable.name]
+        if self.packing(variable) is not None:
+            return None
         if not is_plain(pieces) or pieces[0].source.dtype != self.dtype(variable):
             return None
         values = self._checkpoint.map_copy_on_write(pieces[0].source.name)
@@ -140,11 +162,18 @@ class CheckpointSupply:
         future = self._pool.submit(self._read, batch)
         self._pending.update((variable.name, future) for variable in batch)
 
-    def _read(self, batch: Sequence[Variable]) -> dict[str, np.ndarray]:
-        values = {variable.name: aligned_empty(variable.shape, self.dtype(variable)) for variable in batch}
+    def _read(self, batch: Sequence[Variable]) -> dict[str, dict[str, np.ndarray]]:
+        values: dict[str, dict[str, np.ndarray]] = {}
         together: dict[str, np.ndarray] = {}
-        for name, out in values.items():
-            pieces = self._plan.pieces[name]
+        for variable in batch:
+            name, pieces, packing = variable.name, self._plan.pieces[variable.name], self.packing(variable)
+            if packing is not None:
+                values[name] = packing.empty(variable.shape)
+                for piece in pieces:
+                    read_packed_piece(self._checkpoint, piece, packing, values[name])
+                continue
+            out = aligned_empty(variable.shape, self.dtype(variable))
+            values[name] = {"weight": out}
             if is_plain(pieces) and pieces[0].alias.part is None:
                 together[pieces[0].source.name] = out
                 continue
@@ -157,16 +186,22 @@ class CheckpointSupply:
 class BlankSupply:
     """Zeros: for a model whose variables are about to be read from a `.keras` file."""
 
-    def __init__(self, dtypes: dict[str, str], default: str) -> None:
-        self._dtypes, self._default = dtypes, default
+    def __init__(self, dtypes: dict[str, str], default: str, packings: dict[str, Packing]) -> None:
+        self._dtypes, self._default, self._packings = dtypes, default, packings
 
     def dtype(self, variable: Variable) -> str:
         """The dtype it had when it was saved."""
         return self._dtypes.get(variable.name, self._default)
 
-    def value(self, variable: Variable) -> Any:
+    def packing(self, variable: Variable) -> Packing | None:
+        """The packing it had."""
+        return self._packings.get(variable.name)
+
+    def value(self, variable: Variable, field: str = "weight") -> Any:
         """Zeros."""
-        return to_backend(np.zeros(variable.shape, numpy_dtype(self.dtype(variable))))
+        packing = self.packing(variable)
+        shape, dtype = packing.parts(variable.shape)[field] if packing else (variable.shape, self.dtype(variable))
+        return to_backend(np.zeros(shape, numpy_dtype(dtype)))
 
 
 class RandomSupply:
@@ -186,7 +221,10 @@ class RandomSupply:
         """The dtype given."""
         return self._dtype
 
-    def value(self, variable: Variable) -> Any:
+    def packing(self, variable: Variable) -> None:
+        """None: fresh weights are there to be trained."""
+
+    def value(self, variable: Variable, field: str = "weight") -> Any:
         """Random values, ones or zeros, by what the variable does."""
         kind = numpy_dtype(self._dtype)
         if variable.role == "norm":

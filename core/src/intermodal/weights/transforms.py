@@ -8,14 +8,20 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
     import numpy as np
 
 
 class Transform(ABC):
-    """One change of values. `load` goes from the checkpoint to the variable, `export` back."""
+    """One change of values. `load` goes from the checkpoint to the variable, `export` back.
+
+    Attributes:
+        keeps_rows: each row of the variable is a row of the checkpoint, unchanged; so it serves rows that are packed.
+    """
+
+    keeps_rows: ClassVar[bool] = False
 
     @abstractmethod
     def load(self, values: np.ndarray) -> np.ndarray:
@@ -33,6 +39,8 @@ class Transform(ABC):
 @dataclass(frozen=True)
 class Identity(Transform):
     """Values are stored as they are used. Such tensors are read in place, without a copy."""
+
+    keeps_rows = True
 
     def load(self, values: np.ndarray) -> np.ndarray:
         return values
@@ -95,6 +103,7 @@ class Deinterleave(Transform):
     """
 
     heads: int
+    keeps_rows = True
 
     def load(self, values: np.ndarray) -> np.ndarray:
         return self._swap(values, (self.heads, -1, 2))

@@ -12,7 +12,7 @@ from jax import lax
 from jax.extend.core import Primitive
 from jax.interpreters import batching, mlir
 
-from intermodal_native.library import DTYPES, library
+from intermodal_native.library import STORED, library
 
 Tensor = Any
 
@@ -65,9 +65,12 @@ def _foreign(target: str, plain: Callable[..., Any], written: dict[int, int] | N
 
 
 def _plain_products(x: Tensor, *given: Tensor) -> tuple[Tensor, ...]:
-    count = len(given) // 2
+    count = len(given) // 3
     outputs = []
-    for weight, scale in zip(given[:count], given[count:], strict=True):
+    for weight, scale, minimum in zip(given[:count], given[count : 2 * count], given[2 * count :], strict=True):
+        if scale.size and kernels.in_groups(weight, scale, minimum if minimum.size else None):
+            weight = kernels.widen_groups(weight, scale, minimum if minimum.size else None, "float32")
+            scale = scale[:0]
         y = lax.dot_general(x, weight.astype(x.dtype), (((x.ndim - 1,), (1,)), ((), ())))
         outputs.append(y * scale[:, 0] if scale.size else y)
     return tuple(outputs)
@@ -100,19 +103,33 @@ _attend = _foreign(ATTEND, _plain_attend, written={3: 1, 4: 2})
 
 def supports(x: Tensor, weight: Tensor) -> bool:
     """Whether `products` takes these: float32 rows, and a matrix stored in one of the library's dtypes."""
-    return x.dtype == jnp.float32 and weight.ndim == 2 and str(weight.dtype) in DTYPES and weight.size > 0
+    return x.dtype == jnp.float32 and weight.ndim == 2 and str(weight.dtype) in STORED and weight.size > 0
 
 
-def products(x: Tensor, weights: tuple[Tensor, ...], scales: tuple[Tensor | None, ...]) -> tuple[Tensor, ...]:
-    """x (…, in) float32 times the transpose of each weight (out, in), its rows scaled by (out, 1) float32 or not.
+def products(
+    x: Tensor,
+    weights: tuple[Tensor, ...],
+    scales: tuple[Tensor | None, ...],
+    minima: tuple[Tensor | None, ...] | None = None,
+) -> tuple[Tensor, ...]:
+    """x (…, in) float32 times the transpose of each weight, at most 8 of them.
 
-    At most 8 weights.
+    Args:
+        x: the activations.
+        weights: (out, in), or (out, in / 2) of 4 bits.
+        scales: (out, 1), or one for each group of a row; None where there is none.
+        minima: as scales.
 
     Returns:
         (…, out) float32 for each weight.
     """
     none = jnp.zeros((0, 1), jnp.float32)
-    return _products(x, *weights, *(none if scale is None else scale.astype(jnp.float32) for scale in scales))
+    given = (*scales, *(minima or (None,) * len(weights)))
+    return _products(x, *weights, *(none if tensor is None else _scale(tensor) for tensor in given))
+
+
+def _scale(tensor: Tensor) -> Tensor:
+    return tensor if tensor.dtype == jnp.float16 else tensor.astype(jnp.float32)
 
 
 def attend(

@@ -20,13 +20,16 @@ MOST_ROWS = 32
 """Rows of activations up to which a product waits for its weights; PyTorch's own is faster beyond."""
 
 DTYPES = {getattr(torch, name): number for name, number in library.DTYPES.items()}
+STORED = {getattr(torch, name): number for name, number in library.STORED.items()}
+GROUPS = ((library.INT8, 16), (library.INT8, 32), (library.INT4, 32))
+"""How integers are stored that have a scale for each group, and the columns of one."""
 GATES = {"silu": 0, "gelu_tanh": 1}
 
 _native = library.library()
 _product = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p)(
     ("native_product", _native)
 )
-_matrix = Struct("@PPqqi0P")  # struct matrix
+_matrix = Struct("@PPqqiiPq")  # struct matrix
 _attention = Struct("@11P7qf0P")  # struct attention
 _pointers = [Struct(f"@{count}P") for count in range(16)]
 
@@ -46,29 +49,50 @@ class Prepared(NamedTuple):
     """A weight as C takes it; made once for many tokens, because Python is slow to ask a tensor what it is.
 
     Attributes:
-        weight, scale: what it was made of, which it keeps alive.
+        weight, scale, minimum: what it was made of, which it keeps alive.
         outputs, inputs: the weight's shape.
         matrix: `struct matrix`.
     """
 
     weight: Tensor
     scale: Tensor | None
+    minimum: Tensor | None
     outputs: int
     inputs: int
     matrix: bytes
 
 
-def prepare(weight: Tensor, scale: Tensor | None) -> Prepared | None:
-    """A weight (out, in), with a scale (out, 1) float32 or None, for `products`; None where that does not take it."""
-    number = DTYPES.get(weight.dtype)
+def prepare(weight: Tensor, scale: Tensor | None, minimum: Tensor | None = None) -> Prepared | None:
+    """A weight for `products`; None where that does not take it.
+
+    Args:
+        weight: (out, in), or (out, in / 2) of 4 bits.
+        scale: (out, 1) float32, or one for each group of a row.
+        minimum: as the scale of groups.
+    """
+    number = STORED.get(weight.dtype)
     plain = isinstance(weight, torch.nn.Parameter) or type(weight) is Tensor
     if number is None or weight.ndim != 2 or not plain or not weight.is_cpu or not weight.is_contiguous():
         return None
-    if scale is not None and (scale.dtype is not torch.float32 or not scale.is_contiguous()):
-        return None
     outputs, inputs = weight.shape
-    matrix = _matrix.pack(weight.data_ptr(), 0 if scale is None else scale.data_ptr(), outputs, inputs, number)
-    return Prepared(weight, scale, outputs, inputs, matrix)
+    inputs *= 2 if number == library.INT4 else 1
+    beside, groups = [part for part in (scale, minimum) if part is not None], 0
+    one_a_row = scale is not None and scale.dtype == torch.float32 and scale.shape[1] == 1
+    if scale is not None and (number == library.INT4 or minimum is not None or not one_a_row):
+        groups = scale.shape[1]
+        if (number, inputs / groups) not in GROUPS or scale.dtype not in (torch.float32, torch.float16):
+            return None
+    if any(part.dtype != beside[0].dtype or not part.is_contiguous() for part in beside):
+        return None
+    if number == library.INT4 and not groups:
+        return None
+    addresses = [part.data_ptr() for part in beside] + [0, 0]
+    scales = library.FLOAT16 if beside and beside[0].dtype == torch.float16 else library.FLOAT32
+    matrix = _matrix.pack(
+        *(weight.data_ptr(), addresses[0], outputs, inputs, number, scales),
+        *(addresses[1], groups),
+    )
+    return Prepared(weight, scale, minimum, outputs, inputs, matrix)
 
 
 def products(x: Tensor, weights: Sequence[Prepared]) -> list[Tensor] | None:

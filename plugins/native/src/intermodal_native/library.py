@@ -10,10 +10,13 @@ from pathlib import Path
 
 PATH = Path(__file__).with_name("libintermodal_native.so")
 
-FLOAT32, BFLOAT16, FLOAT16, INT8 = range(4)
+FLOAT32, BFLOAT16, FLOAT16, INT8, INT4 = range(5)
 """How the elements of a weight are stored, numbered as in `c/native.h`."""
 
 DTYPES = {"float32": FLOAT32, "bfloat16": BFLOAT16, "float16": FLOAT16, "int8": INT8}
+
+STORED = {**DTYPES, "uint8": INT4}
+"""The same, and the dtype of arrays that hold two 4-bit integers in a byte; those need a scale for each group."""
 
 INSTRUCTIONS = ("baseline", "avx2", "avx512")
 """The sets of instructions that there are products for, numbered as in `c/native.h`."""
@@ -28,6 +31,9 @@ class Matrix(ctypes.Structure):
         ("rows", ctypes.c_int64),
         ("columns", ctypes.c_int64),
         ("dtype", ctypes.c_int32),
+        ("scale_dtype", ctypes.c_int32),
+        ("minimum", ctypes.c_void_p),
+        ("groups", ctypes.c_int64),
     )
 
 

@@ -5,15 +5,20 @@
 
 #define EXPORT __attribute__((visibility("default")))
 
-/* How the elements of a weight are stored. `library.py` has the same numbers. */
-enum { FLOAT32, BFLOAT16, FLOAT16, INT8, DTYPES };
+/* How the elements of a weight are stored. `library.py` has the same numbers. INT4 is two columns in a byte: a run of 32
+   is 16 bytes, the first 16 columns in their low halves. */
+enum { FLOAT32, BFLOAT16, FLOAT16, INT8, INT4, DTYPES };
 
-/* A weight (rows, columns), row after row without gaps; `scale` has one factor for each row, or is NULL. */
+/* A weight (rows, columns), row after row without gaps. Without groups `scale` has one float32 factor for each row, or is
+   NULL. With groups each row has as many factors, and what is added behind them in `minimum` unless that is NULL; INT4 is
+   0 to 15 then with a minimum, and -8 to 7 without, stored 8 higher. */
 struct matrix {
     const void *data;
-    const float *scale;
+    const void *scale;
     int64_t rows, columns;
-    int32_t dtype;
+    int32_t dtype, scale_dtype; /* the latter of scale and minimum of groups: FLOAT32 or FLOAT16 */
+    const void *minimum;
+    int64_t groups; /* of a row, each of 16 or 32 columns; or 0 */
 };
 
 /* Which instructions the processor has, from the least to the most. */

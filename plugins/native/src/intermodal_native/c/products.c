@@ -3,8 +3,6 @@
 
 enum { SHARES = 2 };              /* chunks for each thread, so that one that is held up has less to do */
 enum { LEAST_BYTES = 16 << 10 };  /* of weights in a chunk: long enough for the prefetcher */
-enum { MANY = 96 };               /* rows of x from which on a weight is worth rewriting into panels */
-enum { PANEL_ROWS = 48 };         /* a multiple of what every path puts into a panel */
 
 typedef void multiply(int dtype, struct span s);
 
@@ -16,6 +14,11 @@ static multiply *const PRODUCT[PATHS] = {product_baseline};
 static multiply *const PANELS[PATHS] = {panels_baseline};
 #endif
 
+void multiply_span(int dtype, struct span s)
+{
+    (s.m >= MANY ? PANELS : PRODUCT)[native_path()](dtype, s);
+}
+
 struct product {
     const float *x;
     const struct matrix *weights;
@@ -24,12 +27,17 @@ struct product {
     int64_t chunk_bytes;
 };
 
+static int64_t bytes_of_row(const struct matrix *w)
+{
+    return w->dtype == INT4 ? w->columns / 2 : w->columns * BYTES[w->dtype];
+}
+
 /* Rows of a weight that one thread multiplies at a time. */
 static int64_t rows_of_chunk(const struct product *p, const struct matrix *w)
 {
     if (p->m >= MANY)
         return PANEL_ROWS;
-    int64_t rows = p->chunk_bytes / (w->columns * BYTES[w->dtype] + 1);
+    int64_t rows = p->chunk_bytes / (bytes_of_row(w) + 1);
     return rows / 4 * 4 + 4;
 }
 
@@ -45,11 +53,12 @@ static void multiply_chunk(void *context, int64_t chunk)
     const struct matrix *w = p->weights;
     for (; chunk >= chunks_of(p, w); w++)
         chunk -= chunks_of(p, w);
-    int64_t rows = rows_of_chunk(p, w), first = chunk * rows;
-    struct span s = {p->x, w->data, w->scale, p->y[w - p->weights], p->m, w->rows, w->columns, first, first + rows};
-    if (s.last > w->rows)
-        s.last = w->rows;
-    (p->m >= MANY ? PANELS : PRODUCT)[native_path()](w->dtype, s);
+    int64_t rows = rows_of_chunk(p, w), first = chunk * rows, last = first + rows < w->rows ? first + rows : w->rows;
+    float *y = p->y[w - p->weights];
+    if (w->groups)
+        multiply_groups(p->x, p->m, w, y, first, last);
+    else
+        multiply_span(w->dtype, (struct span){p->x, w->data, w->scale, y, p->m, w->rows, w->columns, first, last});
 }
 
 EXPORT void native_product(const float *x, int64_t m, const struct matrix *w, int count, float *const *y)
@@ -57,7 +66,7 @@ EXPORT void native_product(const float *x, int64_t m, const struct matrix *w, in
     struct product p = {x, w, y, m, 0};
     int64_t bytes = 0, chunks = 0;
     for (int i = 0; i < count; i++)
-        bytes += w[i].rows * w[i].columns * BYTES[w[i].dtype];
+        bytes += w[i].rows * bytes_of_row(&w[i]);
     p.chunk_bytes = bytes / (SHARES * native_threads());
     if (p.chunk_bytes < LEAST_BYTES)
         p.chunk_bytes = LEAST_BYTES;

@@ -31,7 +31,7 @@ typedef int32_t ints32 __attribute__((vector_size(4 * LANES)));
 typedef uint16_t bits16 __attribute__((vector_size(2 * LANES)));
 typedef int8_t ints8 __attribute__((vector_size(LANES)));
 
-static const int BYTES[DTYPES] = {[FLOAT32] = 4, [BFLOAT16] = 2, [FLOAT16] = 2, [INT8] = 1};
+static const int BYTES[DTYPES] = {[FLOAT32] = 4, [BFLOAT16] = 2, [FLOAT16] = 2, [INT8] = 1}; /* of an element */
 
 /* LANES stored values to float32, exactly. Compilers do not find these instructions by themselves. */
 #if defined(__AVX512F__)

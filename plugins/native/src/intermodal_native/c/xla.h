@@ -11,7 +11,7 @@
 enum { FIRST_MINOR = 1, LAST_MINOR = 3, INVALID_ARGUMENT = 3, METADATA = 1 };
 
 /* XLA's numbers of the dtypes. */
-enum { S8 = 2, S32 = 4, F16 = 10, F32 = 11, BF16 = 16 };
+enum { S8 = 2, S32 = 4, U8 = 6, F16 = 10, F32 = 11, BF16 = 16 };
 
 struct extension {
     size_t size;
@@ -87,6 +87,7 @@ static inline int dtype_of(const struct buffer *buffer)
     case BF16: return BFLOAT16;
     case F16: return FLOAT16;
     case S8: return INT8;
+    case U8: return INT4;
     default: return -1;
     }
 }
