@@ -42,6 +42,11 @@ class Batch(NamedTuple):
         """Whether there is any padding."""
         return not self.mask.all()
 
+    @property
+    def first(self) -> np.ndarray:
+        """(B,) int32: where each row's text begins."""
+        return self.mask.argmax(axis=1).astype(np.int32)
+
     def seen(self, tokens: int) -> np.ndarray:
         """(B, tokens) bool: which tokens each prompt holds."""
         seen = np.zeros((len(self.ids), tokens), bool)

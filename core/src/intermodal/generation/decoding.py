@@ -67,19 +67,16 @@ class Decoding:
         inputs: Mapping[str, np.ndarray] | None,
     ) -> State:
         loop, (rows, length) = self._loop, batch.ids.shape
-        valid = None
-        if loop.compiled or batch.padded:
-            room = np.ones((rows, capacity - length), bool)
-            valid = loop.tensor(np.concatenate([batch.mask, room], axis=1))
+        first = loop.tensor(batch.first) if loop.compiled or batch.padded else None
         cache, logits = loop.new_cache(rows, capacity), None
         for start in range(0, length, piece):
             columns = slice(start, start + piece)
             logits, cache = loop.read(
-                self._weights, cache, batch.ids[:, columns], batch.positions[:, columns], valid, start, inputs
+                self._weights, cache, batch.ids[:, columns], batch.positions[:, columns], first, start, inputs
             )
         state = State(
             cache=cache,
-            valid=valid,
+            first=first,
             token=loop.tensor(np.zeros(rows, np.int32)),
             position=loop.tensor(batch.positions[:, -1] + 1),
             finished=loop.tensor(np.zeros(rows, bool)),

@@ -28,9 +28,9 @@ class Loop:
         self.model = model
 
         def read_piece(
-            w: Any, cache: Any, ids: Any, positions: Any, valid: Any, offset: Any, inputs: Any
+            w: Any, cache: Any, ids: Any, positions: Any, first: Any, offset: Any, inputs: Any
         ) -> tuple[Any, Any]:
-            return read(model, w, cache, ids, positions, valid, offset, inputs)
+            return read(model, w, cache, ids, positions, first, offset, inputs)
 
         def run(w: Any, state: State, uniforms: Any, steps: Any, numbers: Controls, mode: Mode) -> Any:
             return _run(model, w, state, uniforms, steps, numbers, mode)
@@ -68,10 +68,10 @@ class Loop:
         return self._new_cache(rows, capacity)
 
     def read(
-        self, w: Any, cache: Any, ids: Any, positions: Any, valid: Any, offset: int, inputs: Any = None
+        self, w: Any, cache: Any, ids: Any, positions: Any, first: Any, offset: int, inputs: Any = None
     ) -> tuple[Any, Any]:
         """See `state.read`."""
-        return self._read(w, cache, ids, positions, valid, np.int32(offset), inputs)
+        return self._read(w, cache, ids, positions, first, np.int32(offset), inputs)
 
     def settle(self, state: State, logits: Any, uniform: Any, numbers: Controls, mode: Mode) -> State:
         """See `state.settle`."""

@@ -52,15 +52,15 @@ class Loop:
         return self.model.backbone.new_cache(rows, capacity)
 
     def read(
-        self, w: Any, cache: Any, ids: Any, positions: Any, valid: Any, offset: int, inputs: Any = None
+        self, w: Any, cache: Any, ids: Any, positions: Any, first: Any, offset: int, inputs: Any = None
     ) -> tuple[Any, Any]:
         """See `state.read`."""
 
-        def read_piece(w: Any, cache: Any, ids: Any, positions: Any, valid: Any, offset: Any, inputs: Any) -> Any:
-            return read(self.model, w, cache, ids, positions, valid, offset, inputs)
+        def read_piece(w: Any, cache: Any, ids: Any, positions: Any, first: Any, offset: Any, inputs: Any) -> Any:
+            return read(self.model, w, cache, ids, positions, first, offset, inputs)
 
         names = tuple(inputs or {})
-        return self._compute("read", names, read_piece, w, cache, ids, positions, valid, np.int32(offset), inputs or {})
+        return self._compute("read", names, read_piece, w, cache, ids, positions, first, np.int32(offset), inputs or {})
 
     def settle(self, state: State, logits: Any, uniform: Any, numbers: Controls, mode: Mode) -> State:
         """See `state.settle`."""

@@ -40,12 +40,12 @@ class Loop:
 
     @torch.inference_mode()
     def read(
-        self, w: Any, cache: Any, ids: Any, positions: Any, valid: Any, offset: int, inputs: Any = None
+        self, w: Any, cache: Any, ids: Any, positions: Any, first: Any, offset: int, inputs: Any = None
     ) -> tuple[Any, Any]:
         """See `state.read`."""
         ids, positions = ops.convert_to_tensor(ids), ops.convert_to_tensor(positions)
         inputs = {name: ops.convert_to_tensor(values) for name, values in (inputs or {}).items()}
-        return read(self.model, w, cache, ids, positions, valid, offset, inputs)
+        return read(self.model, w, cache, ids, positions, first, offset, inputs)
 
     @torch.inference_mode()
     def settle(self, state: State, logits: Any, uniform: Any, numbers: Controls, mode: Mode) -> State:

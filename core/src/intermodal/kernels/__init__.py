@@ -21,6 +21,7 @@ else:
 from intermodal.kernels.bundle import Bundle
 from intermodal.kernels.groups import in_groups, widen_groups
 from intermodal.kernels.ops import ops
+from intermodal.kernels.ranges import Ranges
 from intermodal.kernels.reference import Cache
 
 prepare = _native.prepare
@@ -48,6 +49,8 @@ attention_mask = _native.attention_mask
 attention = _native.attention
 attend = _native.attend
 attend_heads = _native.attend_heads
+takes_ranges = _native.takes_ranges
+ranges = _native.ranges
 new_cache = _native.new_cache
 append = _native.append
 capacity = _native.capacity
@@ -72,6 +75,7 @@ def length_of(ids: Any) -> Any:
 __all__ = [
     "Bundle",
     "Cache",
+    "Ranges",
     "activation",
     "append",
     "as_one",
@@ -98,12 +102,14 @@ __all__ = [
     "new_cache",
     "offset_rms_norm",
     "prepare",
+    "ranges",
     "relu",
     "rms_norm",
     "rotary_table",
     "rotate",
     "silu",
     "split_heads",
+    "takes_ranges",
     "tanh",
     "widen_groups",
 ]
