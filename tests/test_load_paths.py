@@ -95,7 +95,7 @@ def way(request, published, tmp_path, monkeypatch):
             return path, "auto", path
         case "gguf q8_0":
             path = gguf_file(published, tmp_path / "model.gguf", gguf.GGMLQuantizationType.Q8_0)
-            return path, "auto", path
+            return path, "float32", path
         case "package":
             package = tmp_path / "a_package_with_weights"
             package.mkdir()

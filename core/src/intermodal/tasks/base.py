@@ -170,6 +170,17 @@ class TaskModel(keras.Model):
             options["config"] = config
         quantize(self, str(mode), **options)
 
+    def make_train_function(self, force: bool = False) -> Any:
+        """What Keras calls before it trains.
+
+        Raises:
+            WeightError: the matrices are packed integers, and nothing is there to be trained in their place.
+        """
+        from intermodal.layers.quantize import check_trainable
+
+        check_trainable(self)
+        return super().make_train_function(force=force)
+
     def num_parameters(self, only_trainable: bool = False, exclude_embeddings: bool = False) -> int:
         """How many numbers its weights are; those that several layers share count once."""
         declared = [(variable, part.by_name[variable.name]) for part in self.parts() for variable in part.declared]
