@@ -16,9 +16,9 @@ import tensorflow as tf
 from tensorflow.compiler.tf2xla.python import xla  # pyright: ignore[reportMissingImports]
 
 from intermodal import kernels
-from intermodal.generation.batch import RUN
+from intermodal.generation.batch import RUN, Piece
 from intermodal.generation.sampling import Controls, Mode
-from intermodal.generation.state import State, advance_by_one, read, settle
+from intermodal.generation.state import State, advance_by_one, read, read_packed, settle
 
 
 class Loop:
@@ -61,6 +61,19 @@ class Loop:
 
         names = tuple(inputs or {})
         return self._compute("read", names, read_piece, w, cache, ids, positions, first, np.int32(offset), inputs or {})
+
+    def packs(self, cache: Any) -> bool:
+        """Whether prompts can be read side by side into this cache."""
+        with kernels.inference():
+            return kernels.takes_ranges(cache[0])
+
+    def read_packed(self, w: Any, cache: Any, piece: Piece) -> Any:
+        """See `state.read_packed`."""
+
+        def read_side_by_side(w: Any, cache: Any, piece: Piece) -> Any:
+            return read_packed(self.model, w, cache, piece)
+
+        return self._compute("read", "packed", read_side_by_side, w, cache, piece)
 
     def settle(self, state: State, logits: Any, uniform: Any, numbers: Controls, mode: Mode) -> State:
         """See `state.settle`."""

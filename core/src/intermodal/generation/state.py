@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from intermodal import kernels
+from intermodal.generation.batch import Piece
 from intermodal.generation.sampling import Controls, Mode, choose
 from intermodal.kernels.ops import ops
 from intermodal.layers.step import Step
@@ -67,6 +68,17 @@ def read(
     step = Step(ids, positions, first=first, cache=cache, offset=offset, inputs=inputs)
     logits = model.logits(w, step, last_only=True)[:, 0]
     return logits, step.cache
+
+
+def read_packed(model: Any, w: Any, cache: list[Any], piece: Piece) -> list[Any]:
+    """Read a piece of the prompts side by side into their rows of the cache, which is returned.
+
+    Logits are left out: the last token of each prompt is none of a piece, but the first that a step takes.
+    """
+    ids, positions, *places = piece
+    step = Step(ids[None], positions[None], packed=kernels.Ranges(*places), cache=cache)
+    model.backbone.forward(w, step)
+    return step.cache
 
 
 def settle(state: State, logits: Tensor, uniform: Tensor, numbers: Controls, mode: Mode) -> State:
