@@ -25,6 +25,7 @@ from intermodal.kernels.ranges import Ranges
 from intermodal.kernels.reference import Cache
 
 prepare = _native.prepare
+argmax = _native.argmax
 as_one = _native.as_one
 linear = _native.linear
 linears = _native.linears
@@ -78,6 +79,7 @@ __all__ = [
     "Ranges",
     "activation",
     "append",
+    "argmax",
     "as_one",
     "attend",
     "attend_heads",

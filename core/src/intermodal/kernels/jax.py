@@ -18,6 +18,7 @@ from intermodal.kernels.reference import (
     MASKED,
     Cache,
     Tensor,
+    argmax,
     group_norm,
     inference,
     merge_heads,
@@ -29,6 +30,7 @@ from intermodal.kernels.reference import (
 
 __all__ = [
     "append",
+    "argmax",
     "as_one",
     "attend",
     "attend_heads",

@@ -18,6 +18,7 @@ from intermodal.kernels.reference import (
     MASKED,
     Cache,
     Tensor,
+    argmax,
     as_one,
     group_norm,
     layer_norm,
@@ -32,6 +33,7 @@ from intermodal.kernels.reference import (
 
 __all__ = [
     "append",
+    "argmax",
     "as_one",
     "attend",
     "attend_heads",
