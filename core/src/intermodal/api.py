@@ -69,6 +69,7 @@ if TYPE_CHECKING:
         repeat,
         split,
     )
+    from intermodal.weights.packing import Packing
     from intermodal.weights.transforms import AddConstant, Deinterleave, Flatten, Identity, Permute, Transform
 
 _HOMES = {
@@ -127,6 +128,7 @@ _HOMES = {
         "repeat",
         "split",
     ),
+    "intermodal.weights.packing": ("Packing",),
     "intermodal.weights.transforms": ("AddConstant", "Deinterleave", "Flatten", "Identity", "Permute", "Transform"),
 }
 _NAMESPACES = {
@@ -168,6 +170,7 @@ __all__ = [
     "InputError",
     "Metadata",
     "ModelConfig",
+    "Packing",
     "Part",
     "Permute",
     "Prefix",

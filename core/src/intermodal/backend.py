@@ -39,6 +39,14 @@ def choose(backend: str | None = None) -> str:
     Raises:
         BackendError: an unknown name, a backend that is not installed, or Keras already running on another one.
     """
+    chosen = resolve(backend)
+    if _running() is None:
+        os.environ[VARIABLE] = chosen
+    return chosen
+
+
+def resolve(backend: str | None = None) -> str:
+    """What `choose` would settle on, with nothing settled. Args and errors are those of `choose`."""
     wish, origin = backend, "backend="
     if wish is None:
         wish, origin = os.environ.get(VARIABLE) or None, VARIABLE  # Keras too takes an empty variable for an unset one
@@ -61,7 +69,6 @@ def choose(backend: str | None = None) -> str:
         raise BackendError(f"None of Keras' backends is installed. Install one of them: {extras}")
     if not _is_installed(chosen):
         raise BackendError(f'{origin} names {chosen!r}, which is not installed: pip install "intermodal[{chosen}]"')
-    os.environ[VARIABLE] = chosen
     return chosen
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import warnings
+from collections.abc import Collection
 from typing import Any, Protocol
 
 from intermodal import catalog
@@ -16,15 +17,19 @@ class CompiledKernels(Protocol):
 
     Attributes:
         device: the kind of device they are for: `"cpu"`.
+        users: who has a module, by name.
+        packed: those of them that are backends and whose products take weights in groups, as `Bundle` has them.
     """
 
     device: str
+    users: Collection[str]
+    packed: Collection[str]
 
     def module(self, user: str) -> Any | None:
         """The module for one user of them, a Keras backend or a file format by its name; None where there is none.
 
-        For `"jax"` that is `product(x, weights)`: x (…, in) float32 times the transpose of each of a tuple of weights
-        (out, in), a tuple of (…, out) float32; `supports(weight)` says which weights it takes.
+        For `"jax"` that is `products(x, weights, scales, minima)`: x (…, in) float32 times the transpose of what each
+        of a tuple of weights (out, in) stands for, a tuple of (…, out) float32; `supports(x, weight)` says which.
 
         For `"gguf"` that is `dequantize(number, packed, book, out)`, the values of whole blocks of ggml's type `number`
         written to an array of a dtype of its `TARGETS`, with the bits of the gguf package.
@@ -52,3 +57,19 @@ def for_cpu(user: str) -> Any | None:
             stacklevel=2,
         )
         return None
+
+
+def reads(backend: str, *, load: bool) -> tuple[bool, bool]:
+    """Whether compiled kernels read narrow weights for a backend on a CPU, and whether they read packed blocks.
+
+    Args:
+        backend: its name.
+        load: load them, to be sure that they can be used; else what they say of themselves counts.
+    """
+    if not catalog.usable(catalog.KERNELS, "cpu") or (load and for_cpu(backend) is None):
+        return False, False
+    try:
+        kernels = manager().kernels("cpu")
+    except PluginError:
+        return False, False
+    return backend in kernels.users, backend in kernels.packed

@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from intermodal.dtypes import check_storage, numpy_dtype
-from intermodal.errors import IntermodalError
+from intermodal.dtypes import Storage, check_storage, default_storage, numpy_dtype
+from intermodal.errors import BackendError, IntermodalError
 from intermodal.sources.base import Access
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ class Inspection:
         task: what it would be loaded as. `architecture`: what config.json calls it.
         parameters: of the model. `stored_bytes`: of all tensors in the files.
         dtypes: how many tensors are stored as what.
+        storage: what the weights would be stored in on a CPU, and why.
         model_bytes: what the weights take when loaded as asked. `peak_bytes`: the most that loading takes at once.
         files: weight files and the bytes of their tensors.
         ignored: tensor → why it would not be loaded. `config`: accounting of config.json.
@@ -53,6 +54,7 @@ class Inspection:
     model_bytes: int = 0
     peak_bytes: int = 0
     dtypes: dict[str, int] = field(default_factory=dict)
+    storage: str = ""
     files: dict[str, int] = field(default_factory=dict)
     ignored: dict[str, str] = field(default_factory=dict)
     config: dict[str, Any] = field(default_factory=dict)
@@ -76,6 +78,7 @@ class Inspection:
             ("tensors", stored or "none"),
             ("in files", f"{self.stored_bytes / 1e6:,.1f} MB in {len(self.files)} file(s)"),
             ("loaded", f"{self.model_bytes / 1e6:,.1f} MB, {self.peak_bytes / 1e6:,.1f} MB at the peak"),
+            ("stored", self.storage or "unknown"),
             ("ignored", "; ".join(sorted(set(self.ignored.values()))) or "nothing"),
             (
                 "config",
@@ -142,6 +145,7 @@ def _count(result: Inspection, checkpoint: Checkpoint) -> None:
 
 def _fill(result: Inspection, examined: Examined, dtype: str) -> None:
     from intermodal.weights.plan import plan_bytes
+    from intermodal.weights.reading import packing_of
 
     result.loadable = True
     result.family, result.plugin = examined.family.name, str(examined.owner.plugin)
@@ -151,13 +155,34 @@ def _fill(result: Inspection, examined: Examined, dtype: str) -> None:
     result.ignored = dict(examined.plan.ignored)
     result.config = examined.config_report.to_json()
     result.warnings = [*examined.warnings, *examined.config_report.lines()]
+    storage = _storage(examined, dtype)
+    result.storage = storage.reason
     sizes, scratch = [], 0
     for variable in examined.plan.variables:
         pieces = examined.plan.pieces.get(variable.name, ())
         own = pieces[0].source.dtype if pieces else "float32"
-        kind = dtype if dtype != "auto" else own
+        kind = storage.dtype if storage.dtype != "auto" else own
+        packing = packing_of(examined.checkpoint, variable, pieces) if storage.packed else None
+        if packing is not None:
+            sizes.append(packing.nbytes(variable.shape))
+            continue
         sizes.append(math.prod(variable.shape) * numpy_dtype(kind).itemsize)
         if any(piece.source.dtype != kind for piece in pieces) and examined.checkpoint.format != "safetensors":
             scratch = max(scratch, math.prod(variable.shape) * numpy_dtype(own).itemsize)
     result.model_bytes = sum(sizes)
     result.peak_bytes = result.model_bytes + scratch
+
+
+def _storage(examined: Examined, dtype: str) -> Storage:
+    """What `load` would store the weights in on a CPU, as far as that can be told without loading a backend."""
+    from intermodal.backend import resolve
+    from intermodal.compiled import reads
+    from intermodal.loading import asked_storage, stored_types
+
+    if dtype != "auto":
+        return asked_storage(dtype)
+    try:
+        kernels, blocks = reads(resolve(), load=False)
+    except BackendError:
+        kernels, blocks = False, False
+    return default_storage("cpu", *stored_types(examined), kernels=kernels, blocks=blocks)

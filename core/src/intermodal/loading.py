@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from intermodal.backend import choose
-from intermodal.dtypes import FLOATS, check_storage, compute_dtype
+from intermodal.dtypes import FLOATS, Storage, check_storage, compute_dtype, default_storage
 from intermodal.sources.base import Access
 
 if TYPE_CHECKING:
@@ -50,9 +50,9 @@ def load(
             `model.save` wrote is read as Keras reads it; all but backend and device is settled in it.
         task: the Hub's name of a task (`"text-generation"`, `"text-classification"`, `"feature-extraction"`, …).
             None: what the checkpoint was saved as. Another than that makes a new head, and says so.
-        dtype: what weights are *stored* in: `"auto"` (each as in the checkpoint; block-quantised ones as float32),
-            or `"float32"`, `"bfloat16"`, `"float16"`. What they are computed in follows by rule: float32 on a CPU, the
-            stored dtype on an accelerator.
+        dtype: what weights are *stored* in: `"auto"` (what is fastest here of all that keeps the checkpoint's values;
+            `report.storage_reason` says which and why), or `"float32"`, `"bfloat16"`, `"float16"`. What they are
+            computed in follows by rule: float32 on a CPU, the stored dtype on an accelerator.
         revision: branch, tag or commit on the Hub; it is resolved once, and all files are read at that commit.
         token: of the Hub; None: the one that `intermodal.login` or HF_TOKEN left.
         family: the family or plugin to use where a checkpoint does not say, or two plugins claim it.
@@ -106,6 +106,7 @@ def load_examined(
 ) -> TaskModel:
     """The second half of `load`, from a plan to a model with its report. Args are those of `load`."""
     from intermodal.adapters.checkpoint import AdaptedCheckpoint
+    from intermodal.commands.console import say
     from intermodal.plugins import manager
     from intermodal.weights.describe import describe
 
@@ -116,40 +117,86 @@ def load_examined(
     if isinstance(examined.checkpoint, AdaptedCheckpoint):
         updates = examined.checkpoint.take_linears(examined.plan)
     started = time.perf_counter()
-    with _device_scope(device), supply_of(examined, dtype, progress=progress) as supply:
-        processing = read_processing(examined)  # while threads read the weights
-        model = build(examined, supply, dtype)
+    with _device_scope(device):
+        storage = storage_of(examined, dtype)
+        if dtype == "auto":
+            say(storage.reason, enabled=progress)
+        with supply_of(examined, storage, progress=progress) as supply:
+            processing = read_processing(examined)  # while threads read the weights
+            model = build(examined, supply, storage)
         if updates:
             from intermodal.layers.lora import add_updates
 
             add_updates(model, updates)
     for name, value in processing.items():
         setattr(model, name, value)
-    model.report = describe(model, examined, dtype, time.perf_counter() - started)
+    if dtype == "auto" and storage.dtype != "auto":
+        model.checkpoint_dtypes = own_dtypes(examined)
+    model.quantization = packed_types(model, examined)
+    model.report = describe(model, examined, dtype, storage.reason, time.perf_counter() - started)
     for sentence in model.report.warnings:
         warnings.warn(sentence, stacklevel=3)  # whoever called `load` or `from_preset`
     manager().notify_loaded(model, model.report)
     return model
 
 
+def storage_of(examined: Examined, dtype: str) -> Storage:
+    """What the weights will be stored in on the device that Keras computes on; imports Keras."""
+    from intermodal.compiled import reads
+    from intermodal.layers.storage import device_kind
+
+    if dtype != "auto":
+        return asked_storage(dtype)
+    kind = device_kind()
+    kernels, blocks = reads(choose(), load=True) if kind == "cpu" else (False, False)
+    return default_storage(kind, *stored_types(examined), kernels=kernels, blocks=blocks)
+
+
+def asked_storage(dtype: str) -> Storage:
+    """A float dtype for all weights, because somebody asked for it."""
+    return Storage(dtype, False, f"Weights are stored in {dtype}, as asked.")
+
+
+def stored_types(examined: Examined) -> tuple[set[str], set[str]]:
+    """The float dtypes of the tensors that are loaded, and the types of those that are in blocks of small integers."""
+    sources = [piece.source for pieces in examined.plan.pieces.values() for piece in pieces]
+    packed = {info.name for info in sources if examined.checkpoint.packing(info.name) is not None}
+    return (
+        {info.dtype for info in sources if info.name not in packed},
+        {info.stored for info in sources if info.name in packed},
+    )
+
+
+def packed_types(model: TaskModel, examined: Examined) -> str | None:
+    """The checkpoint's own names of the types that the model holds packed, None where there are none."""
+    kept = [name for part in model.parts() for name in part.packings]
+    return ", ".join(sorted({piece.source.stored for name in kept for piece in examined.plan.pieces[name]})) or None
+
+
+def own_dtypes(examined: Examined) -> dict[str, str]:
+    """The checkpoint's own dtype of each variable that is narrower there than float32, where it is one."""
+    own = {name: {piece.source.dtype for piece in pieces} for name, pieces in examined.plan.pieces.items()}
+    return {name: min(kinds) for name, kinds in own.items() if len(kinds) == 1 and kinds <= {"bfloat16", "float16"}}
+
+
 @contextmanager
-def supply_of(examined: Examined, dtype: str = "auto", *, progress: bool = True) -> Iterator[CheckpointSupply]:
+def supply_of(examined: Examined, storage: Storage, *, progress: bool = True) -> Iterator[CheckpointSupply]:
     """The values of an examined checkpoint, which are read from here on, with a progress bar for them."""
     from intermodal.commands.console import progress_bar
     from intermodal.weights.supply import CheckpointSupply
 
-    supply = CheckpointSupply(examined.checkpoint, examined.plan, dtype)
+    supply = CheckpointSupply(examined.checkpoint, examined.plan, storage.dtype, keep_packed=storage.packed)
     with progress_bar("Reading weights", total=supply.nbytes, unit="bytes", enabled=progress) as advance, supply:
         supply.progress = advance
         yield supply
 
 
-def build(examined: Examined, supply: CheckpointSupply, dtype: str = "auto") -> TaskModel:
+def build(examined: Examined, supply: CheckpointSupply, storage: Storage) -> TaskModel:
     """Build the Keras model of an examined checkpoint, each variable made from its bytes as it is created."""
     from intermodal.layers.storage import StoragePolicy, device_kind
     from intermodal.plugins import manager
 
-    stored = storage_dtype(examined, dtype)
+    stored = storage_dtype(examined, storage.dtype)
     return manager().build_model(
         examined.owner,
         config=examined.config,

@@ -160,6 +160,19 @@ def test_a_gate_is_its_activation_times_the_other(name):
         close(module.gated(name, gate, up), expected)
 
 
+def test_the_largest_of_a_row_is_the_first_of_several():
+    values = np.random.default_rng(3).standard_normal((4, 50_000)).astype("float32")
+    values[1, [70, 40_000]] = 9.0
+    values[2] = -np.inf
+    values[3, -1] = 9.0
+    for module in (kernels, reference):
+        for dtype in ("float32", "int32"):
+            given = np.maximum(values, -9).astype(dtype) if dtype == "int32" else values
+            found = module.argmax(ops.convert_to_tensor(given))
+            assert ops.convert_to_numpy(found).tolist() == given.argmax(axis=1).tolist()
+            assert keras.backend.standardize_dtype(found.dtype) == "int32"
+
+
 def test_rotary_is_a_rotation_by_position_times_frequency():
     frequencies = np.array([1.0, 0.1, 0.01], np.float32)
     positions = ops.convert_to_tensor([[0, 1, 50]], dtype="int32")

@@ -64,3 +64,9 @@ def progress_bar(
     with bars.Progress(*columns, console=Console(stderr=True), transient=True) as shown:
         task = shown.add_task(description, total=total)
         yield lambda amount: shown.advance(task, amount)
+
+
+def say(sentence: str, *, enabled: bool = True) -> None:
+    """Print a sentence on stderr, where that is a terminal: what accompanies a progress bar."""
+    if enabled and sys.stderr.isatty():
+        print(sentence, file=sys.stderr)

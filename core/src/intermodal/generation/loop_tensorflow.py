@@ -6,6 +6,7 @@ variables would tie a compiled function to the objects that LoRA and quantisatio
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterable
 from contextlib import AbstractContextManager
 from typing import Any
@@ -17,6 +18,7 @@ from tensorflow.compiler.tf2xla.python import xla  # pyright: ignore[reportMissi
 from intermodal.generation.batch import RUN
 from intermodal.generation.sampling import Controls, Mode
 from intermodal.generation.state import State, advance_by_one, read, settle
+from intermodal.kernels.tensorflow import inference
 
 
 class Loop:
@@ -26,18 +28,16 @@ class Loop:
 
     def __init__(self, model: Any) -> None:
         self.model = model
-        self._functions: dict[tuple[str, Hashable], Any] = {}
+        self._programs: dict[tuple[str, Hashable, Any], _Program] = {}
 
     def compilations(self) -> dict[str, int]:
         """How many shapes and modes each function was compiled for."""
-        counts: dict[str, int] = {}
-        for (name, _), function in self._functions.items():
-            counts[name] = counts.get(name, 0) + function.experimental_get_tracing_count()
-        return counts
+        return dict(Counter(name for name, _, _ in self._programs))
 
     def tensors(self) -> Any:
         """The model's weights as they are now, as tensors that share the variables' memory."""
-        return _tensors(self.model.tensors())
+        tree = self.model.tensors()
+        return _rebuild(tree, map(tf.convert_to_tensor, _leaves(tree)))
 
     def device_of(self, w: Any) -> AbstractContextManager[Any]:
         """A scope in which new tensors are made where the weights are."""
@@ -55,9 +55,12 @@ class Loop:
         self, w: Any, cache: Any, ids: Any, positions: Any, valid: Any, offset: int, inputs: Any = None
     ) -> tuple[Any, Any]:
         """See `state.read`."""
-        arguments = _tensors((ids, positions, valid, np.int32(offset), inputs or {}))
-        shapes = tuple((name, values.shape) for name, values in (inputs or {}).items())
-        return self._function("read", (ids.shape, valid.shape, shapes), self._read)(w, cache, *arguments)
+
+        def read_piece(w: Any, cache: Any, ids: Any, positions: Any, valid: Any, offset: Any, inputs: Any) -> Any:
+            return read(self.model, w, cache, ids, positions, valid, offset, inputs)
+
+        names = tuple(inputs or {})
+        return self._compute("read", names, read_piece, w, cache, ids, positions, valid, np.int32(offset), inputs or {})
 
     def settle(self, state: State, logits: Any, uniform: Any, numbers: Controls, mode: Mode) -> State:
         """See `state.settle`."""
@@ -65,8 +68,7 @@ class Loop:
         def settled(state: State, logits: Any, uniform: Any, numbers: Controls) -> State:
             return settle(state, logits, uniform, numbers, mode)
 
-        key = (mode, state.valid.shape, numbers.stops.shape)
-        return self._function("settle", key, settled)(*_tensors((state, logits, uniform, numbers)))
+        return self._compute("settle", mode, settled, state, logits, uniform, numbers)
 
     def run(
         self, w: Any, state: State, uniforms: np.ndarray, numbers: Controls, mode: Mode
@@ -79,24 +81,43 @@ class Loop:
         rows, steps = uniforms.shape
         padded = np.zeros((rows, RUN), np.float32)
         padded[:, :steps] = uniforms
-        function = self._function("run", (mode, state.valid.shape, numbers.stops.shape), run)
-        state, ids, taken = function(w, *_tensors((state, padded, np.int32(steps), numbers)))
+        state, ids, taken = self._compute("run", mode, run, w, state, padded, np.int32(steps), numbers)
         return state, ids.numpy()[:, : int(taken)]
 
-    def _read(
-        self, w: Any, cache: Any, ids: Any, positions: Any, valid: Any, offset: Any, inputs: Any
-    ) -> tuple[Any, Any]:
-        return read(self.model, w, cache, ids, positions, valid, offset, inputs)
+    def _compute(self, name: str, key: Hashable, function: Callable[..., Any], *arguments: Any) -> Any:
+        """`function(*arguments)` by the program that was compiled for their shapes, and for `key`."""
+        leaves = [None if leaf is None else tf.convert_to_tensor(leaf) for leaf in tf.nest.flatten(arguments)]
+        kinds = tuple(None if leaf is None else (leaf.shape, leaf.dtype) for leaf in leaves)
+        program = self._programs.get((name, key, kinds))
+        if program is None:
+            program = self._programs[name, key, kinds] = _Program(function, arguments, leaves)
+        return program(leaves)
 
-    def _function(self, name: str, key: Hashable, function: Callable[..., Any]) -> Any:
-        """The compiled function for a shape and mode.
 
-        Each is a tf.function of its own, because one that is traced for several shapes warns that it is.
-        """
-        made = self._functions.get((name, key))
-        if made is None:
-            made = self._functions[name, key] = tf.function(function, jit_compile=True, autograph=False)
-        return made
+class _Program:
+    """A function of trees, compiled for tensors of certain shapes, and called with their leaves alone.
+
+    TensorFlow looks into the trees of its arguments at every call, which for the weights takes as long as a token.
+    """
+
+    def __init__(self, function: Callable[..., Any], arguments: Any, leaves: list[Any]) -> None:
+        structure = tf.nest.map_structure(lambda _: 0, arguments)
+        given = [leaf is not None for leaf in leaves]
+        self._result: Any = None  # its structure
+
+        def traced(*tensors: Any) -> list[Any]:
+            others = iter(tensors)
+            flat = [next(others) if is_given else None for is_given in given]
+            with inference():
+                result = function(*tf.nest.pack_sequence_as(structure, flat))
+            self._result = tf.nest.map_structure(lambda leaf: None if leaf is None else 0, result)
+            return _leaves(result)
+
+        specs = [tf.TensorSpec(leaf.shape, leaf.dtype) for leaf in leaves if leaf is not None]
+        self._compiled = tf.function(traced, jit_compile=True, autograph=False).get_concrete_function(*specs)
+
+    def __call__(self, leaves: list[Any]) -> Any:
+        return _rebuild(self._result, self._compiled(*(leaf for leaf in leaves if leaf is not None)))
 
 
 def _leaves(tree: Any) -> list[Any]:
@@ -107,11 +128,6 @@ def _rebuild(tree: Any, leaves: Iterable[Any]) -> Any:
     """The structure of `tree` with other leaves; None, which TensorFlow takes for a leaf, stays."""
     others = iter(leaves)
     return tf.nest.map_structure(lambda leaf: None if leaf is None else next(others), tree)
-
-
-def _tensors(tree: Any) -> Any:
-    """Host numbers as tensors: as arguments, Python numbers and numpy arrays would each be compiled anew."""
-    return _rebuild(tree, map(tf.convert_to_tensor, _leaves(tree)))
 
 
 def _held(leaf: Any, taken: Any) -> Any:

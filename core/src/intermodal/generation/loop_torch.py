@@ -58,6 +58,7 @@ class Loop:
     ) -> tuple[State, np.ndarray]:
         """Take as many steps as there are uniforms (B, steps), fewer if all rows finish; and their ids (B, taken)."""
         columns, taken = ops.convert_to_tensor(uniforms), []
+        numbers = numbers._replace(stops=ops.convert_to_tensor(numbers.stops))  # once, not at every token
         for step in range(uniforms.shape[1]):
             if state.finished.all():
                 break

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from intermodal import kernels
 from intermodal.generation.filters import keep
 from intermodal.kernels.ops import ops
 
@@ -131,7 +132,7 @@ def choose(
         early = count < ops.convert_to_tensor(numbers.least_new)[:, None]
         logits = ops.where(ops.logical_and(is_stop[None, :], early), -np.inf, logits)
     if not mode.sample:
-        return ops.cast(ops.argmax(logits, axis=-1), "int32")
+        return kernels.argmax(logits)
     return draw(keep(logits / numbers.temperature, numbers, mode), uniform)
 
 
@@ -141,4 +142,4 @@ def draw(logits: Tensor, uniform: Tensor) -> Tensor:
     cumulated = ops.where(weights > 0, ops.cumsum(weights, axis=-1), 0.0)
     # Sums of prefixes are taken in another order than the sum of all, so compare with the largest of themselves.
     reached = cumulated > uniform[:, None] * ops.max(cumulated, axis=-1, keepdims=True)
-    return ops.cast(ops.argmax(ops.cast(reached, "int32"), axis=-1), "int32")
+    return kernels.argmax(ops.cast(reached, "int32"))

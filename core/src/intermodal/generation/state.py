@@ -74,7 +74,7 @@ def settle(state: State, logits: Tensor, uniform: Tensor, numbers: Controls, mod
     token = ops.where(state.finished, 0, chosen)
     left = state.left - 1
     is_stop = ops.any(token[:, None] == ops.convert_to_tensor(numbers.stops)[None, :], axis=-1)
-    finished = ops.logical_or(state.finished, ops.logical_or(is_stop, left <= 0))
+    finished = state.finished | is_stop | (left <= 0)  # by operators: PyTorch counts microseconds here
     seen = state.seen
     if seen is not None:
         seen = ops.logical_or(seen, ops.arange(mode.tokens, dtype="int32")[None, :] == chosen[:, None])

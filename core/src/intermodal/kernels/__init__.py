@@ -24,6 +24,7 @@ from intermodal.kernels.ops import ops
 from intermodal.kernels.reference import Cache
 
 prepare = _native.prepare
+argmax = _native.argmax
 as_one = _native.as_one
 linear = _native.linear
 linears = _native.linears
@@ -73,6 +74,7 @@ __all__ = [
     "Cache",
     "activation",
     "append",
+    "argmax",
     "as_one",
     "attend",
     "attend_heads",

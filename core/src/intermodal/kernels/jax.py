@@ -17,6 +17,7 @@ from intermodal.kernels.reference import (
     MASKED,
     Cache,
     Tensor,
+    argmax,
     group_norm,
     merge_heads,
     rotary_table,
@@ -26,6 +27,7 @@ from intermodal.kernels.reference import (
 
 __all__ = [
     "append",
+    "argmax",
     "as_one",
     "attend",
     "attend_heads",

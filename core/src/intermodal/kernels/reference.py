@@ -163,6 +163,11 @@ def tanh(x: Tensor) -> Tensor:
     return ops.tanh(x)
 
 
+def argmax(x: Tensor) -> Tensor:
+    """Index of the largest, the first of several. x (B, V) → (B,) int32."""
+    return ops.cast(ops.argmax(x, axis=-1), "int32")
+
+
 def gated(activation: str, gate: Tensor, up: Tensor) -> Tensor:
     """`activation(gate) * up` (arXiv:2002.05202); the activation by its name here: silu, gelu, gelu_tanh or relu."""
     return {"silu": silu, "gelu": gelu, "gelu_tanh": gelu_tanh, "relu": relu}[activation](gate) * up

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from intermodal.compiled import for_cpu
 from intermodal.kernels import reference
 from intermodal.kernels.bundle import Bundle
 from intermodal.kernels.groups import in_groups
@@ -13,6 +17,7 @@ from intermodal.kernels.reference import (
     MASKED,
     Cache,
     Tensor,
+    argmax,
     as_one,
     group_norm,
     layer_norm,
@@ -26,6 +31,7 @@ from intermodal.kernels.reference import (
 
 __all__ = [
     "append",
+    "argmax",
     "as_one",
     "attend",
     "attend_heads",
@@ -74,6 +80,32 @@ def _product(x: Tensor, weight: Tensor) -> Tensor:
     return tf.reshape(flat, tf.concat([tf.shape(x)[:-1], [outputs]], axis=0))
 
 
+_traced_for_inference = ContextVar("traced_for_inference", default=False)
+
+
+@contextmanager
+def inference() -> Iterator[None]:
+    """A scope in which to trace a program that XLA compiles, and of which nobody asks a derivative or a saved copy.
+
+    Compiled kernels serve such programs only: TensorFlow knows no derivative of what they are called by, and a program
+    that calls them runs nowhere else.
+    """
+    token = _traced_for_inference.set(True)
+    try:
+        yield
+    finally:
+        _traced_for_inference.reset(token)
+
+
+def compiled() -> Any | None:
+    """Kernels compiled for this machine's CPU, where it is what computes."""
+    return None if tf.config.list_logical_devices("GPU") else for_cpu("tensorflow")
+
+
+def _compiled_here() -> Any | None:
+    return compiled() if _traced_for_inference.get() else None
+
+
 def prepare(weight: Tensor, scale: Tensor | None, minimum: Tensor | None = None) -> Any:
     """As `reference.prepare`."""
     return None
@@ -81,11 +113,28 @@ def prepare(weight: Tensor, scale: Tensor | None, minimum: Tensor | None = None)
 
 def linear(x: Tensor, w: Bundle) -> Tensor:
     """As `reference.linear`."""
-    w = without_groups(w, x.dtype)
-    y = _product(x, w.weight)
-    y = tf.ensure_shape(y, (*x.shape[:-1], w.weight.shape[0]))
-    if w.scale is not None:
-        y = y * tf.cast(w.scale[:, 0], x.dtype)
+    return linears(x, w)[0]
+
+
+def linears(x: Tensor, *bundles: Bundle) -> tuple[Tensor, ...]:
+    """As `reference.linears`."""
+    return tuple(_completed(x, y, w) for y, w in zip(_scaled_products(x, bundles), bundles, strict=True))
+
+
+def _scaled_products(x: Tensor, bundles: tuple[Bundle, ...]) -> tuple[Tensor, ...]:
+    """`x` times the transpose of what each bundle's weight stands for."""
+    compiled = _compiled_here()
+    if compiled is not None and all(compiled.supports(x, w.weight) for w in bundles):
+        weights, scales, minima = zip(*((w.weight, w.scale, w.minimum) for w in bundles), strict=True)
+        return compiled.products(x, weights, scales, minima)
+    bundles = tuple(without_groups(w, x.dtype) for w in bundles)
+    products = (tf.ensure_shape(_product(x, w.weight), (*x.shape[:-1], w.weight.shape[0])) for w in bundles)
+    pairs = zip(products, bundles, strict=True)
+    return tuple(y if w.scale is None else y * tf.cast(w.scale[:, 0], x.dtype) for y, w in pairs)
+
+
+def _completed(x: Tensor, y: Tensor, w: Bundle) -> Tensor:
+    """The product `y` of x, with what a bundle adds to it."""
     if w.bias is not None:
         y = y + tf.cast(w.bias, x.dtype)
     if w.lora_a is not None:
@@ -93,16 +142,12 @@ def linear(x: Tensor, w: Bundle) -> Tensor:
     return y
 
 
-def linears(x: Tensor, *bundles: Bundle) -> tuple[Tensor, ...]:
-    """As `reference.linears`."""
-    return tuple(linear(x, w) for w in bundles)
-
-
 def embedding(ids: Tensor, w: Bundle, dtype: str) -> Tensor:
     """As `reference.embedding`."""
     if in_groups(w.weight, w.scale, w.minimum):
         return reference.embedding(ids, w, dtype)
-    rows = tf.cast(tf.gather(w.weight, ids), dtype)
+    # Of a variable that rows are gathered from TensorFlow makes a copy, and another whenever it is read from then on.
+    rows = tf.cast(tf.gather(tf.convert_to_tensor(w.weight), ids), dtype)
     return rows if w.scale is None else rows * tf.cast(tf.gather(w.scale, ids), dtype)
 
 
@@ -230,7 +275,12 @@ def _cached_attention(q: Tensor, k: Tensor, v: Tensor, mask: Any, scale: float, 
 
 
 def new_cache(batch: int, heads: int, capacity: int, width: int, dtype: str) -> Cache:
-    """An empty cache of one layer: keys (B·K, D, capacity), values (B·K, capacity, D), as products read them."""
+    """An empty cache of one layer: keys (B·K, D, capacity), values (B·K, capacity, D), as products read them.
+
+    Compiled kernels read it as the reference's, and only as far as it is written.
+    """
+    if dtype == "float32" and compiled() is not None:
+        return reference.new_cache(batch, heads, capacity, width, dtype)
     return tf.zeros((batch * heads, width, capacity), dtype), tf.zeros((batch * heads, capacity, width), dtype)
 
 
@@ -240,6 +290,10 @@ def append(cache: Cache, k: Tensor, v: Tensor, offset: Any) -> tuple[Cache, Tens
 
     batch, heads, length, width = k.shape
     at = tf.cast(offset, tf.int32)
+    if cache[0].shape.rank == 4:
+        index = tf.stack([0, 0, at, 0])
+        cache = dynamic_update_slice(cache[0], k, index), dynamic_update_slice(cache[1], v, index)
+        return cache, *cache
     k = tf.reshape(tf.transpose(k, (0, 1, 3, 2)), (batch * heads, width, length))
     v = tf.reshape(v, (batch * heads, length, width))
     keys = dynamic_update_slice(cache[0], k, tf.stack([0, 0, at]))
@@ -249,20 +303,36 @@ def append(cache: Cache, k: Tensor, v: Tensor, offset: Any) -> tuple[Cache, Tens
 
 def capacity(cache: Cache) -> int:
     """As `reference.capacity`."""
-    return cache[1].shape[1]
+    return cache[1].shape[-2]
 
 
 def grow(cache: Cache, capacity: int) -> Cache:
     """As `reference.grow`."""
     keys, values = cache
+    if keys.shape.rank == 4:
+        return reference.grow(cache, capacity)
     more = capacity - values.shape[1]
     return tf.pad(keys, [(0, 0), (0, 0), (0, more)]), tf.pad(values, [(0, 0), (0, more), (0, 0)])
 
 
 def attend(cache: Cache, q: Tensor, k: Tensor, v: Tensor, offset: Any, mask: Any, scale: float) -> tuple[Cache, Tensor]:
     """As `reference.attend`."""
+    compiled = _compiled_here()
+    if compiled is not None and cache[0].shape.rank == 4 and q.shape[2] == 1 and q.dtype == tf.float32:
+        return compiled.attend(cache, q, k, v, offset, _seen(mask, q.shape[0], capacity(cache)), scale)
     cache, k, v = append(cache, k, v, offset)
     return cache, attention(q, k, v, mask, scale)
+
+
+def _seen(mask: Tensor | Reach | None, batch: int, keys: int) -> Tensor:
+    """Which keys of a cache the one query of each row sees, (B, keys)."""
+    if mask is None:
+        return tf.ones((batch, keys), tf.bool)
+    if isinstance(mask, Reach):
+        at = tf.range(keys) - mask.start
+        inside = (at >= 0) & (at < mask.seen.shape[-1])
+        return inside & tf.gather(mask.seen[:, 0, 0], tf.clip_by_value(at, 0, mask.seen.shape[-1] - 1), axis=1)
+    return tf.broadcast_to(mask[:, 0, 0], (batch, keys))
 
 
 def attend_heads(

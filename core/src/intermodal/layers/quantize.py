@@ -49,6 +49,22 @@ def quantize(model: TaskModel, mode: str, **options: Any) -> None:
     model.quantization = mode
 
 
+def check_trainable(model: TaskModel) -> None:
+    """Refuse to train a model of which only norms and biases would learn, because all its matrices are packed.
+
+    Raises:
+        WeightError: says how to train it.
+    """
+    matrices = [
+        part.by_name[v.name] for part in model.parts() for v in part.declared if v.role in ("linear", "embedding")
+    ]
+    if model.quantization and model.adapter is None and not any(variable.trainable for variable in matrices):
+        raise WeightError(
+            f"The weights are stored as {model.quantization}, which cannot be trained: load with "
+            'dtype="float32", or call enable_lora(rank) to train updates on top of them.'
+        )
+
+
 def _pack(part: Parameters, variable: Variable, mode: str) -> None:
     packing = packing_for(mode, variable.shape)
     values = from_backend(part.by_name[variable.name].value)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from intermodal.tasks.base import TaskModel
 
 
-def describe(model: TaskModel, examined: Examined, dtype: str, seconds: float) -> LoadReport:
+def describe(model: TaskModel, examined: Examined, dtype: str, reason: str, seconds: float) -> LoadReport:
     """The report of a model that was just built from an examined checkpoint."""
     import keras
 
@@ -38,7 +38,8 @@ def describe(model: TaskModel, examined: Examined, dtype: str, seconds: float) -
         architecture=(raw.get("architectures") or [None])[0],
         backend=keras.backend.backend(),
         device=device_kind(),
-        storage=dtype if dtype != "auto" else f"auto ({model.dtype_policy.variable_dtype})",
+        storage=dtype if dtype != "auto" else f"auto ({model.quantization or model.dtype_policy.variable_dtype})",
+        storage_reason=reason,
         compute=model.compute_dtype,
         intermodal_version=__version__,
         prefix=plan.prefix,

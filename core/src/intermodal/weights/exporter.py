@@ -61,16 +61,15 @@ def export_values(tensor: Exported, read: Callable[[Weight], np.ndarray]) -> np.
 
 def save_pretrained(model: TaskModel, folder: str | Path, *, max_shard_size: int | str = "5GB") -> None:
     """Write `model` as a Hugging Face folder. See `TaskModel.save_pretrained`."""
-    from intermodal.weights.values import exported_dtype, weight_values
+    from intermodal.weights.values import exported_dtypes, weight_values
 
-    tensors = exported_tensors(
-        model.weight_map, lambda name: exported_dtype(model, name), with_head=model.weight_map.has_head
-    )
+    dtype_of = exported_dtypes(model).__getitem__
+    tensors = exported_tensors(model.weight_map, dtype_of, with_head=model.weight_map.has_head)
     dtypes = {tensor.dtype for tensor in tensors if tensor.weights[0][0].role in ("linear", "embedding")}
     write_folder(
         folder,
         tensors=tensors,
-        read=lambda tensor: export_values(tensor, lambda weight: weight_values(model, weight)),
+        read=lambda tensor: export_values(tensor, lambda weight: weight_values(model, weight, tensor.dtype)),
         config=exported_config(model.config, model.family, model.task, dtypes),
         generation=model.generation_settings.to_hf() if model.generation_settings else None,
         tokenizer=model.tokenizer,

@@ -10,7 +10,7 @@ import numpy as np
 from intermodal.checkpoints.base import TensorInfo
 from intermodal.dtypes import numpy_dtype
 from intermodal.errors import WeightError
-from intermodal.weights.map import Part
+from intermodal.weights.map import Part, Variable
 from intermodal.weights.packing import Packing
 from intermodal.weights.plan import Piece
 from intermodal.weights.transforms import IDENTITY
@@ -28,14 +28,22 @@ def is_plain(pieces: Sequence[Piece]) -> bool:
     return len(pieces) == 1 and pieces[0].place is None and alias.transform is IDENTITY and rows
 
 
-def keeps_rows(piece: Piece) -> bool:
-    """Whether a weight is a whole tensor with its rows as they are, in any order: then packed rows can be read."""
+def packing_of(checkpoint: Checkpoint, variable: Variable, pieces: Sequence[Piece]) -> Packing | None:
+    """How a variable can be held as its tensors are packed; None where they are not, or not by the rows of a matrix."""
+    if variable.role not in ("linear", "embedding") or not all(map(_keeps_rows, pieces)):
+        return None
+    found = {checkpoint.packing(piece.source.name) for piece in pieces}
+    return found.pop() if len(found) == 1 else None
+
+
+def _keeps_rows(piece: Piece) -> bool:
+    """Whether a weight is a whole tensor with its rows as they are, in any order."""
     by_rows = piece.place is None or piece.place.axis == 0
     return piece.alias.part is None and by_rows and piece.alias.transform.keeps_rows
 
 
 def read_packed_piece(checkpoint: Checkpoint, piece: Piece, packing: Packing, targets: dict[str, np.ndarray]) -> None:
-    """Read one weight, of which `keeps_rows` is true, into its rows of the arrays that it is packed in.
+    """Read one weight of a variable that has a `packing_of` into its rows of the arrays that it is packed in.
 
     Only transforms need memory of their own: the packed tensor.
     """

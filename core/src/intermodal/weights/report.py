@@ -20,7 +20,8 @@ class LoadReport:
         family: name of the family; `plugin`, `plugin_version`: who provided it.
         format, dialect: of the checkpoint. `files`: weight files that were read.
         task: the task of the model. `architecture`: what config.json calls it.
-        backend, device: where it was put. `storage`, `compute`: dtypes (storage "auto": each as in the checkpoint).
+        backend, device: where it was put. `storage`, `compute`: dtypes (storage "auto": what the rule chose).
+        storage_reason: a sentence that says why.
         parameters: number of them. `stored_bytes`: read from files; `bytes`: held in memory.
         seconds: building and reading, imports excluded.
         prefix: what backbone names began with.
@@ -67,6 +68,7 @@ class LoadReport:
     config: dict[str, Any] = field(default_factory=dict)
     generation: dict[str, Any] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    storage_reason: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Everything, as plain data."""

@@ -17,7 +17,7 @@ from intermodal.weights.map import Variable
 from intermodal.weights.memory import aligned_empty, takes_in_place, to_backend
 from intermodal.weights.packing import Packing
 from intermodal.weights.plan import Plan
-from intermodal.weights.reading import is_plain, keeps_rows, part_of, read_packed_piece, read_piece
+from intermodal.weights.reading import is_plain, packing_of, part_of, read_packed_piece, read_piece
 
 if TYPE_CHECKING:
     from intermodal.checkpoints.base import Checkpoint
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 # Two threads reach the memory's speed where it was measured; more contend for it.
 _THREADS = max(1, min(4, os.cpu_count() or 1))
 
-_BATCH = 64 << 20
+_BATCH = 128 << 20
 """Bytes of variables that a thread reads at once: one call of the system for many small tensors, so that threads
 seldom wait for Python while the tokenizer is built."""
 
@@ -98,10 +98,7 @@ class CheckpointSupply:
     def packing(self, variable: Variable) -> Packing | None:
         """The file's own, where it is kept."""
         pieces = self._plan.pieces.get(variable.name, ()) if self._keep_packed else ()
-        if variable.role not in ("linear", "embedding") or not all(map(keeps_rows, pieces)):
-            return None
-        found = {self._checkpoint.packing(piece.source.name) for piece in pieces}
-        return found.pop() if len(found) == 1 else None
+        return packing_of(self._checkpoint, variable, pieces)
 
     def value(self, variable: Variable, field: str = "weight") -> Any:
         """The variable's values, on the device."""

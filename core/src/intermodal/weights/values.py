@@ -15,24 +15,46 @@ from intermodal.weights.packing import widened
 if TYPE_CHECKING:
     from intermodal.tasks.base import TaskModel
 
-
-def exported_dtype(model: TaskModel, variable: str) -> str:
-    """The float dtype a variable is written in: its own, or the compute dtype where it is packed."""
-    part = _owner(model, variable)
-    return model.compute_dtype if variable in part.packings else str(part.by_name[variable].dtype)
+_AT_ONCE = 1 << 20  # values that are looked at at a time
 
 
-def weight_values(model: TaskModel, weight: Weight) -> np.ndarray:
-    """One weight's values, of its own shape: a view where nothing was added to it."""
-    part = _owner(model, weight.variable)
-    name, kind = weight.variable, numpy_dtype(exported_dtype(model, weight.variable))
+def exported_dtypes(model: TaskModel) -> dict[str, str]:
+    """The float dtype that each variable is written in.
+
+    That is its own, or the compute dtype where it is packed. Those that loading widened are written as the checkpoint
+    had them as long as that loses nothing: unless one was trained since, or has a LoRA update.
+    """
+    plain = {
+        variable.name: str(part.by_name[variable.name].dtype)
+        for part in model.parts()
+        for variable in part.declared
+        if variable.name not in part.packings
+    }
+    packed = {name: model.compute_dtype for part in model.parts() for name in part.packings}
+    before = {name: kind for name, kind in model.checkpoint_dtypes.items() if plain.get(name) == "float32"}
+    if model.adapter is None and all(_holds(model, name, kind) for name, kind in before.items()):
+        plain.update(before)
+    return plain | packed
+
+
+def weight_values(model: TaskModel, weight: Weight, dtype: str) -> np.ndarray:
+    """One weight's values, of its own shape and in `dtype`: a view where nothing was added to it."""
+    part, name = _owner(model, weight.variable), weight.variable
     values, extras = from_backend(part.by_name[name].value), _extras(part, name)
     if name in part.packings:
         values = widened({"weight": values, **{field: extras[field] for field in extras.keys() & {"scale", "minimum"}}})
     if "lora_a" in extras:
         values = np.asarray(values, np.float32) + (extras["lora_b"] @ extras["lora_a"]) * extras["lora_scale"]
-    values = values.astype(kind, copy=False)
-    return values if weight.place is None else values[weight.place[1].index()]
+    values = values if weight.place is None else values[weight.place[1].index()]
+    return values.astype(numpy_dtype(dtype), copy=False)
+
+
+def _holds(model: TaskModel, name: str, dtype: str) -> bool:
+    """Whether a dtype holds the values of a float32 variable exactly. Looks at some of them at a time."""
+    values = from_backend(_owner(model, name).by_name[name].value).reshape(-1)
+    pieces = (values[start : start + _AT_ONCE] for start in range(0, len(values), _AT_ONCE))
+    with np.errstate(over="ignore"):
+        return all((piece.astype(numpy_dtype(dtype)) == piece).all() for piece in pieces)
 
 
 def _extras(part: Parameters, variable: str) -> dict[str, np.ndarray]:

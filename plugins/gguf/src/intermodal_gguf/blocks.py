@@ -46,19 +46,29 @@ def q4_1(blocks: Bytes, out: Floats) -> None:
 
 def q5_0(blocks: Bytes, out: Floats) -> None:
     """Scale × (5 bits − 16); the fifth bits of a block lie together in 4 bytes."""
-    quants = nibbles(planes(blocks, 6, 22))
-    quants |= _fifth_bits(blocks, 2)
-    fill(out, quants, minus=16)
+    fill(out, q5_0_quants(blocks), minus=16)
     scale(out, half(blocks, 0))
 
 
 def q5_1(blocks: Bytes, out: Floats) -> None:
     """Scale × 5 bits + minimum."""
-    quants = nibbles(planes(blocks, 8, 24))
-    quants |= _fifth_bits(blocks, 4)
-    fill(out, quants)
+    fill(out, q5_1_quants(blocks))
     scale(out, half(blocks, 0))
     shift(out, half(blocks, 2))
+
+
+def q5_0_quants(blocks: Bytes) -> Words:
+    """Planes of Q5_0's 5 bits."""
+    quants = nibbles(planes(blocks, 6, 22))
+    quants |= _fifth_bits(blocks, 2)
+    return quants
+
+
+def q5_1_quants(blocks: Bytes) -> Words:
+    """Planes of Q5_1's 5 bits."""
+    quants = nibbles(planes(blocks, 8, 24))
+    quants |= _fifth_bits(blocks, 4)
+    return quants
 
 
 def q8_0(blocks: Bytes, out: Floats) -> None:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import ml_dtypes  # noqa: F401 - registers bfloat16 with numpy
 import numpy as np
-from intermodal.api import Checkpoint, Repository, TensorInfo, WeightFile
+from intermodal.api import Checkpoint, Packing, Repository, TensorInfo, WeightFile
 
 from intermodal_gguf.dequantize import dequantize_into
+from intermodal_gguf.packing import PACKINGS, pack_into
 from intermodal_gguf.types import STORAGE_TYPES
 
 if TYPE_CHECKING:
@@ -80,6 +81,27 @@ class GGUFCheckpoint(Checkpoint):
             file.read_into(start, out)
         else:
             file.read_converted(start, info.dtype, out)
+
+    def packing(self, name: str) -> Packing | None:
+        """How a matrix of one of the commonest packed types is held with the values that `read` gives.
+
+        Raises:
+            KeyError: there is no such tensor.
+        """
+        info = self.tensors[name]
+        known = PACKINGS.get(info.stored)
+        return known.packing if known and len(info.shape) == 2 else None
+
+    def read_packed(self, name: str, out: Mapping[str, np.ndarray]) -> None:
+        """Read a matrix that has a `packing` into contiguous arrays, as `Packing.parts` has them. Thread-safe.
+
+        Raises:
+            KeyError: there is no such tensor.
+            CheckpointError: the file is shorter than when it was opened.
+        """
+        info = self.tensors[name]
+        file = self._file(info)
+        pack_into(_BY_NAME[info.stored], lambda offset, packed: file.read_into(info.offset + offset, packed), out)
 
     def map_copy_on_write(self, name: str) -> np.ndarray | None:
         """The tensor as a writable mapping that never changes the file; None where its values are packed in blocks.

@@ -102,8 +102,8 @@ def nibbles(words: Words) -> Words:
     return split(words, 4)
 
 
-def fill(out: Floats, quants: Words, minus: int = 0) -> None:
-    """Write planes of signed bytes, less `minus`, as the values of each block, one plane behind another."""
+def fill(out: NDArray[Any], quants: Words, minus: int = 0) -> None:
+    """Write planes of signed bytes, less `minus`, as the numbers of each block, one plane behind another."""
     signed = quants.view(np.int8)
     if minus:
         np.subtract(signed, np.int8(minus), out=signed)

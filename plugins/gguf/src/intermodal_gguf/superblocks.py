@@ -30,7 +30,7 @@ def q3_k(blocks: Bytes, out: Floats) -> None:
     scale(out, half(blocks, 108) * scales.astype(np.float32))
 
 
-def _scales_and_minima(blocks: Bytes) -> tuple[Floats, Floats]:
+def scales_and_minima(blocks: Bytes) -> tuple[Floats, Floats]:
     """The 8 scales and 8 minima of Q4_K and Q5_K: 6 bits each in 12 bytes, the last four of each in two pieces."""
     head = blocks[:, :16].copy()
     # Four bytes to a word: the same two bits of all four are cut out at once.
@@ -43,7 +43,7 @@ def _scales_and_minima(blocks: Bytes) -> tuple[Floats, Floats]:
 
 def q4_k(blocks: Bytes, out: Floats) -> None:
     """8 parts: scale × 6-bit scale × 4 bits − minimum scale × 6-bit minimum."""
-    scales, minima = _scales_and_minima(blocks)
+    scales, minima = scales_and_minima(blocks)
     fill(out, nibbles(planes(blocks, 16, 144, 4)))
     scale(out, scales)
     lower(out, minima)
@@ -51,18 +51,34 @@ def q4_k(blocks: Bytes, out: Floats) -> None:
 
 def q5_k(blocks: Bytes, out: Floats) -> None:
     """As Q4_K with a fifth bit for each value, in 32 bytes before the others."""
-    scales, minima = _scales_and_minima(blocks)
-    quants = nibbles(planes(blocks, 48, 176, 4))
-    fifth = split(planes(blocks, 16, 48), 1)
-    fifth <<= np.uint64(4)
-    quants |= fifth
-    fill(out, quants)
+    scales, minima = scales_and_minima(blocks)
+    fill(out, q5_k_quants(blocks))
     scale(out, scales)
     lower(out, minima)
 
 
+def q5_k_quants(blocks: Bytes) -> Words:
+    """Planes of Q5_K's 5 bits."""
+    quants = nibbles(planes(blocks, 48, 176, 4))
+    fifth = split(planes(blocks, 16, 48), 1)
+    fifth <<= np.uint64(4)
+    quants |= fifth
+    return quants
+
+
 def q6_k(blocks: Bytes, out: Floats) -> None:
-    """16 parts: scale × signed byte × (6 bits − 32); 4 low bits and 2 high ones lie apart."""
+    """16 parts: scale × signed byte × (6 bits − 32)."""
+    fill(out, q6_k_quants(blocks), minus=32)
+    scale(out, q6_k_scales(blocks))
+
+
+def q6_k_scales(blocks: Bytes) -> Floats:
+    """Scale × signed byte of each part."""
+    return half(blocks, 208) * blocks[:, 192:208].view(np.int8).astype(np.float32)
+
+
+def q6_k_quants(blocks: Bytes) -> Words:
+    """Planes of Q6_K's 6 bits; 4 low bits and 2 high ones lie apart."""
     low = planes(blocks, 0, 128, 4)
     quants = split(planes(blocks, 128, 192, 2), 2)
     quants <<= np.uint64(4)
@@ -70,8 +86,7 @@ def q6_k(blocks: Bytes, out: Floats) -> None:
         pair = low[first // 2 : first // 2 + 2]
         quants[first : first + 2] |= bits(pair, 0, 4)
         quants[first + 2 : first + 4] |= bits(pair, 4, 4)
-    fill(out, quants, minus=32)
-    scale(out, half(blocks, 208) * blocks[:, 192:208].view(np.int8).astype(np.float32))
+    return quants
 
 
 def iq4_xs(blocks: Bytes, out: Floats) -> None:

@@ -94,23 +94,23 @@ def prepare(weight: Tensor, scale: Tensor | None, minimum: Tensor | None = None)
     return Prepared(weight, scale, minimum, outputs, inputs, matrix)
 
 
-def products(x: Tensor, weights: Sequence[Prepared]) -> list[Tensor] | None:
+def products(x: Tensor, weights: Sequence[Prepared | None]) -> list[Tensor] | None:
     """`x @ weight.T`, times its scale, for each weight. x (…, in) float32 → (…, out) for each, float32."""
     if not takes(x) or len(weights) >= len(_pointers):
         return None
-    width = x.shape[-1]
+    *lead, width = x.shape
     rows = x.numel() // max(width, 1)
     if not 0 < rows <= MOST_ROWS:
         return None
     x = x.contiguous()
-    lead, found, addresses = x.shape[:-1], [], []
+    found, addresses, matrices = [], [], b""
     for weight in weights:
-        if weight.inputs != width:
+        if weight is None or weight.inputs != width:
             return None
         y = x.new_empty((*lead, weight.outputs))
         found.append(y)
         addresses.append(y.data_ptr())
-    matrices = b"".join([weight.matrix for weight in weights])
+        matrices += weight.matrix
     _product(x.data_ptr(), rows, matrices, len(found), _pointers[len(found)].pack(*addresses))
     return found
 

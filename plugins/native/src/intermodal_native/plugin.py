@@ -7,14 +7,19 @@ from typing import Any
 
 from intermodal.api import hookimpl
 
-USERS: tuple[str, ...] = ("gguf", "jax", "torch")
+USERS: tuple[str, ...] = ("gguf", "jax", "tensorflow", "torch")
 """Who has a module here, under this name."""
+
+PACKED: tuple[str, ...] = ("jax", "tensorflow", "torch")
+"""Backends whose products take weights in groups."""
 
 
 class CpuKernels:
     """The kernels of the compiled library."""
 
     device = "cpu"
+    users = USERS
+    packed = PACKED
 
     def module(self, user: str) -> Any | None:
         """`intermodal_native.for_<user>`; importing it loads the library."""

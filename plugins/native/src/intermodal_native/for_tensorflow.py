@@ -1,0 +1,211 @@
+"""Products and attention for TensorFlow on a CPU: the library's, called by XLA as foreign functions.
+
+TensorFlow has no way to register them but its XLA's own C interface, and none to call them but a small StableHLO
+program. Both are tried once when this module is imported.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+from tensorflow.compiler.tf2xla.python import xla  # pyright: ignore[reportMissingImports]
+
+from intermodal_native.library import STORED, library
+
+Tensor = Any
+Shape = tuple[int | None, ...]
+
+PRODUCT, ATTEND = "intermodal_product", "intermodal_attend"
+
+INTERFACE = "_ZN3xla3ffi12GetXlaFfiApiEv"
+"""`const XLA_FFI_Api* xla::ffi::GetXlaFfiApi()`, as compilers name it."""
+
+VERSION = 5
+"""Of the operation `XlaCallModule`: the first that knows these custom calls."""
+
+MLIR = {
+    tf.float32: "f32",
+    tf.bfloat16: "bf16",
+    tf.float16: "f16",
+    tf.int8: "i8",
+    tf.uint8: "ui8",
+    tf.int32: "i32",
+    tf.bool: "i1",
+}
+"""StableHLO's names of the dtypes."""
+
+
+def _register() -> None:
+    """Tell the XLA of this TensorFlow of the library's functions.
+
+    Raises:
+        OSError: it does not have the interface, or another version of it.
+    """
+    folder = Path(tf.__file__).parent
+    paths = sorted(folder.glob("libtensorflow_cc.*"))
+    if not paths:
+        raise OSError(f"{folder} has no libtensorflow_cc, through which XLA is told of foreign functions")
+    try:
+        interface = getattr(ctypes.CDLL(str(paths[0]), mode=os.RTLD_NOLOAD | os.RTLD_LOCAL), INTERFACE)
+    except AttributeError as error:
+        raise OSError(f"{paths[0]} of TensorFlow {tf.__version__} does not give XLA's C interface: {error}") from error
+    interface.restype = ctypes.c_void_p
+    loaded, why = library(), ctypes.create_string_buffer(500)
+    for name, handler in ((PRODUCT, loaded.native_jax_product), (ATTEND, loaded.native_jax_attend)):
+        if not loaded.native_xla_register(interface(), name.encode(), handler, why, len(why)):
+            raise OSError(f"XLA in TensorFlow {tf.__version__} takes no foreign functions: {why.value.decode()}")
+
+
+def _try() -> None:
+    """Compute something small.
+
+    Raises:
+        RuntimeError: it cannot be computed, or is wrong.
+    """
+    x, weight = tf.constant([[1.0, 2.0]]), tf.constant([[3.0, 4.0], [5.0, 6.0]])
+    try:
+        compiled = tf.function(lambda x, weight: products(x, (weight,), (None,)), jit_compile=True, autograph=False)
+        (y,) = compiled(x, weight)
+        right = y.numpy().tolist() == [[11.0, 17.0]]
+    except (tf.errors.OpError, TypeError, ValueError) as error:
+        raise RuntimeError(f"TensorFlow {tf.__version__} does not call foreign functions of XLA: {error}") from error
+    if not right:
+        raise RuntimeError(f"foreign functions of XLA in TensorFlow {tf.__version__} are given other numbers than sent")
+
+
+class _Call(NamedTuple):
+    """A call of a foreign function, with results in float32.
+
+    Attributes:
+        target: its name.
+        operands: their dtypes and shapes, where None is a size that is not known yet.
+        shapes: of the results; None is the size of the first operand at the same place.
+        written: for each of the last results the operand that is the same memory.
+    """
+
+    target: str
+    operands: tuple[tuple[Any, Shape], ...]
+    shapes: tuple[Shape, ...]
+    written: tuple[int, ...] = ()
+
+
+@functools.cache
+def _program(call: _Call) -> str:
+    """The StableHLO program that does nothing but this call."""
+    operands = [_type(*operand) for operand in call.operands]
+    results = [_type(tf.float32, shape) for shape in call.shapes]
+    names = [f"%{index}" for index in range(len(operands))]
+    arguments, kinds, lines = list(names), list(operands), []
+    open_shapes = any(None in shape for shape in call.shapes)
+    for number, shape in enumerate(call.shapes if open_shapes else ()):  # XLA then asks for all of them as numbers
+        for axis, size in enumerate(shape):
+            name = f"%size{number}_{axis}"
+            if size is None:
+                lines.append(
+                    f"{name}s = stablehlo.get_dimension_size %0, dim = {axis} : ({operands[0]}) -> tensor<i32>"
+                )
+                lines.append(f"{name} = stablehlo.reshape {name}s : (tensor<i32>) -> tensor<1xi32>")
+            else:
+                lines.append(f"{name} = stablehlo.constant dense<[{size}]> : tensor<1xi32>")
+        sizes, one = ", ".join(f"%size{number}_{axis}" for axis in range(len(shape))), ["tensor<1xi32>"] * len(shape)
+        kind = f"tensor<{len(shape)}xi32>"
+        lines.append(f"%shape{number} = stablehlo.concatenate {sizes}, dim = 0 : ({', '.join(one)}) -> {kind}")
+        arguments.append(f"%shape{number}")
+        kinds.append(kind)
+    first = len(results) - len(call.written)
+    aliases = ", ".join(
+        f"#stablehlo.output_operand_alias<output_tuple_indices = [{first + index}], operand_index = {operand}, "
+        "operand_tuple_indices = []>"
+        for index, operand in enumerate(call.written)
+    )
+    options = f"api_version = 4 : i32, output_operand_aliases = [{aliases}]"
+    if open_shapes:
+        places = list(range(len(operands), len(arguments)))
+        options += f", indices_of_shape_operands = dense<{places}> : tensor<{len(places)}xi64>"
+    lines.append(f"%y:{len(results)} = stablehlo.custom_call @{call.target}({', '.join(arguments)}) {{{options}}}")
+    lines.append(f"  : ({', '.join(kinds)}) -> ({', '.join(results)})")
+    lines.append(f"return {', '.join(f'%y#{index}' for index in range(len(results)))} : {', '.join(results)}")
+    parameters = ", ".join(f"{name}: {kind}" for name, kind in zip(names, operands, strict=True))
+    head = f"func.func public @main({parameters}) -> ({', '.join(results)})"
+    return "\n".join(["module {", f"{head} {{", *lines, "}", "}"])
+
+
+def _type(dtype: Any, shape: Shape) -> str:
+    sizes = ("?" if size is None else str(size) for size in shape)
+    return f"tensor<{'x'.join((*sizes, MLIR[dtype]))}>"
+
+
+def _foreign(target: str, operands: Sequence[Tensor], shapes: Sequence[Shape], written: tuple[int, ...] = ()) -> Any:
+    """Call a foreign function; see `_Call`."""
+    kinds = tuple((x.dtype, tuple(x.shape)) for x in operands)
+    call = _Call(target, kinds, tuple(map(tuple, shapes)), written)
+    dtypes = [tf.float32] * len(shapes)
+    return xla.call_module(
+        operands, version=VERSION, module=_program(call), Tout=dtypes, Sout=call.shapes, platforms=["CPU"]
+    )
+
+
+def supports(x: Tensor, weight: Tensor) -> bool:
+    """Whether `products` takes these: float32 rows, whose number may be open, and a matrix in one of its dtypes."""
+    known = x.shape.rank is not None and weight.shape.is_fully_defined() and weight.shape.num_elements() > 0
+    return known and x.dtype == tf.float32 and weight.shape.rank == 2 and weight.dtype.name in STORED
+
+
+def products(
+    x: Tensor,
+    weights: tuple[Tensor, ...],
+    scales: tuple[Tensor | None, ...],
+    minima: tuple[Tensor | None, ...] | None = None,
+) -> tuple[Tensor, ...]:
+    """x (…, in) float32 times the transpose of each weight, at most 8 of them. There is no derivative.
+
+    Args:
+        x: the activations.
+        weights: (out, in), or (out, in / 2) of 4 bits.
+        scales: (out, 1), or one for each group of a row; None where there is none.
+        minima: as scales.
+
+    Returns:
+        (…, out) float32 for each weight.
+    """
+    none = tf.zeros((0, 1))
+    given = [none if tensor is None else _scale(tensor) for tensor in (*scales, *(minima or (None,) * len(weights)))]
+    lead = tuple(x.shape)[:-1]
+    return tuple(_foreign(PRODUCT, [x, *weights, *given], [(*lead, int(w.shape[0])) for w in weights]))
+
+
+def _scale(tensor: Tensor) -> Tensor:
+    return tensor if tensor.dtype == tf.float16 else tf.cast(tensor, tf.float32)
+
+
+def attend(
+    cache: tuple[Tensor, Tensor], q: Tensor, k: Tensor, v: Tensor, offset: Tensor, seen: Tensor, scale: float
+) -> tuple[tuple[Tensor, Tensor], Tensor]:
+    """Write one new key and value of each row to the cache at `offset`, and attend to it up to there; all float32.
+
+    There is no derivative.
+
+    Args:
+        cache: keys and values (B, K, capacity, D), written in place where a loop carries them.
+        q: (B, N, 1, D). k, v: (B, K, 1, D).
+        offset: below the capacity.
+        seen: (B, capacity) bool, which keys each row sees.
+        scale: of the scores.
+
+    Returns:
+        The cache, and (B, N, 1, D).
+    """
+    numbers = tf.cast(offset, tf.int32), tf.constant(scale, tf.float32)
+    shapes = [tuple(q.shape), *(tuple(part.shape) for part in cache)]
+    y, keys, values = _foreign(ATTEND, [q, k, v, *cache, seen, *numbers], shapes, written=(3, 4))
+    return (keys, values), y
+
+
+_register()
+_try()

@@ -1,0 +1,185 @@
+"""The library as TensorFlow's XLA calls it: right, in place, where nobody asks a derivative; and done without where XLA
+cannot be told of it."""
+
+import ctypes
+
+import keras
+import numpy as np
+import pytest
+from intermodal import compiled, kernels
+from intermodal.kernels import Bundle, reference
+from intermodal_native.library import DTYPES, library
+
+pytestmark = [
+    pytest.mark.backend,
+    pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="kernels for TensorFlow"),
+]
+if keras.backend.backend() == "tensorflow":
+    import tensorflow as tf
+    from intermodal.kernels.tensorflow import inference
+    from intermodal_native import for_tensorflow
+
+random = np.random.default_rng(11)
+
+
+def normal(*shape, dtype="float32"):
+    values = random.standard_normal(shape).astype("float32")
+    return tf.constant(np.rint(values * 40).astype("int8")) if dtype == "int8" else tf.cast(values, dtype)
+
+
+def program(function):
+    """A function as the loop compiles its own."""
+
+    def traced(*arguments):
+        with inference():
+            return function(*arguments)
+
+    return tf.function(traced, jit_compile=True, autograph=False)
+
+
+def text_of(function, *arguments) -> str:
+    return function.experimental_get_compiler_ir(*arguments)(stage="optimized_hlo")
+
+
+@pytest.mark.parametrize("rows", [(1,), (2, 3), (2, 50)])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_linears_are_numpy_s_and_one_call(dtype, rows):
+    x, scale = normal(*rows, 70), tf.abs(normal(9, 1)) if dtype == "int8" else None
+    bundles = Bundle(normal(9, 70, dtype=dtype), normal(9), scale), Bundle(normal(33, 70))
+    linears = program(kernels.linears)
+    for y, w in zip(linears(x, *bundles), bundles, strict=True):
+        wide = tf.cast(w.weight, tf.float64) * (1 if w.scale is None else tf.cast(w.scale, tf.float64))
+        expected = x.numpy().astype("float64") @ wide.numpy().T + (0 if w.bias is None else w.bias.numpy())
+        np.testing.assert_allclose(y, expected, rtol=0, atol=1e-6 * np.abs(expected).max())
+    assert text_of(linears, x, *bundles).count(f'custom_call_target="{for_tensorflow.PRODUCT}"') == 1
+
+
+def test_programs_that_may_be_differentiated_are_left_to_tensorflow():
+    x, w = normal(3, 8), normal(6, 8)
+
+    @tf.function(jit_compile=True, autograph=False)
+    def gradient(x, w):
+        with tf.GradientTape() as tape:
+            tape.watch(w)
+            y = tf.reduce_sum(kernels.linear(x, Bundle(w)))
+        return tape.gradient(y, w)
+
+    np.testing.assert_allclose(gradient(x, w), np.ones((3, 6)).T @ x.numpy(), atol=1e-5)
+    assert for_tensorflow.PRODUCT not in text_of(gradient, x, w)
+
+
+def test_what_is_exported_runs_where_there_is_no_library(tmp_path):
+    x, w = normal(2, 8), normal(4, 8)
+    module = tf.Module()
+    module.linear = tf.function(lambda x: kernels.linear(x, Bundle(w)), input_signature=[tf.TensorSpec((None, 8))])
+    tf.saved_model.save(module, str(tmp_path))
+    assert for_tensorflow.PRODUCT.encode() not in (tmp_path / "saved_model.pb").read_bytes()
+    loaded: tf.Module = tf.saved_model.load(str(tmp_path))  # pyright: ignore[reportAssignmentType]
+    np.testing.assert_allclose(loaded.linear(x), x.numpy() @ w.numpy().T, atol=1e-5)
+
+
+def test_lengths_may_be_open():
+    w, other = normal(4, 8), normal(3, 8)
+    linears = program(lambda x: kernels.linears(x, Bundle(w), Bundle(other)))
+    linears = tf.function(linears, jit_compile=True, input_signature=[tf.TensorSpec((None, None, 8))])
+    for x in (normal(2, 3, 8), normal(1, 5, 8)):
+        for y, weight in zip(linears(x), (w, other), strict=True):
+            np.testing.assert_allclose(y, x.numpy() @ weight.numpy().T, atol=1e-5)
+        assert for_tensorflow.PRODUCT in text_of(linears, x)
+
+
+def test_other_dtypes_of_activations_are_left_to_xla():
+    x, w = tf.cast(normal(2, 8), tf.bfloat16), normal(4, 8)
+    assert for_tensorflow.PRODUCT not in text_of(program(lambda x, w: kernels.linear(x, Bundle(w))), x, w)
+
+
+def test_a_loop_neither_copies_nor_widens_weights():
+    def decode(x, *weights):
+        def body(step, x):
+            for w in weights:
+                x = kernels.linear(x, Bundle(w))
+            return step + 1, x
+
+        return tf.while_loop(lambda step, x: step < 9, body, (tf.constant(0), x))
+
+    arguments = normal(1, 64), normal(800, 64, dtype="bfloat16"), normal(64, 800, dtype="bfloat16")
+    lines = [
+        line for line in text_of(program(decode), *arguments).splitlines() if "800,64]" in line or "64,800]" in line
+    ]
+    assert lines
+    assert not [line for line in lines if " copy(" in line or " convert(" in line or " transpose(" in line]
+
+
+@pytest.mark.parametrize("window", [None, 5, 300])
+@pytest.mark.parametrize("offset", [0, 3, 255, 256, 599])
+def test_attention_to_a_long_cache_is_that_of_the_reference(offset, window):
+    def attended(keys, values, q, k, v, valid, offset):
+        mask = kernels.attention_mask(valid, 1, 600, offset, window=window)
+        return kernels.attend((keys, values), q, k, v, offset, mask, 0.3)
+
+    q, k, v = normal(2, 6, 1, 24), normal(2, 2, 1, 24), normal(2, 2, 1, 24)
+    written = tf.range(600)[None, None, :, None] < offset
+    cache = [tf.where(written, normal(2, 2, 600, 24), np.nan) for _ in "kv"]  # what is not written is not read
+    valid = tf.constant(np.arange(600)[None] >= np.array([[0], [min(offset, 2)]]))
+    (keys, values), y = program(attended)(*cache, q, k, v, valid, tf.constant(offset))
+    zeros = tuple(tf.where(written, part, 0.0) for part in cache)
+    mask = reference.attention_mask(valid, 1, 600, offset, window=window)
+    expected = reference.attend(zeros, q, k, v, offset, mask, 0.3)
+    np.testing.assert_allclose(y, expected[1], atol=2e-6)
+    np.testing.assert_array_equal(np.nan_to_num(keys), expected[0][0])
+    np.testing.assert_array_equal(np.nan_to_num(values), expected[0][1])
+
+
+def test_a_row_that_sees_nothing_gives_zeros():
+    """Padding before a text: what is not a number would go into its cache, and from there into the text."""
+    keys, values = kernels.new_cache(2, 2, 9, 24, "float32")
+    valid = tf.constant(np.arange(9)[None] >= np.array([[0], [5]]))
+    q, k, v = normal(2, 6, 1, 24), normal(2, 2, 1, 24), normal(2, 2, 1, 24)
+    mask = kernels.attention_mask(valid, 1, 9, 4)
+    attend = program(lambda *tensors: kernels.attend(tensors[:2], *tensors[2:5], 4, tensors[5], 0.3)[1])
+    y = attend(keys, values, q, k, v, mask).numpy()
+    assert np.isfinite(y[0]).all()
+    np.testing.assert_array_equal(y[1], np.zeros_like(y[1]))
+
+
+def test_a_loop_writes_its_cache_in_place():
+    def decode(keys, values, q):
+        def body(offset, keys, values, q):
+            mask = kernels.attention_mask(None, 1, 300, offset)
+            (keys, values), y = kernels.attend((keys, values), q, q[:, :2], q[:, :2], offset, mask, 0.3)
+            return offset + 1, keys, values, y
+
+        return tf.while_loop(lambda offset, *_: offset < 9, body, (tf.constant(0), keys, values, q))
+
+    cache = kernels.new_cache(2, 2, 300, 16, "float32")
+    computations = text_of(program(decode), *cache, normal(2, 4, 1, 16)).split("\n\n")
+    (body,) = [text for text in computations if for_tensorflow.ATTEND in text]
+    assert not [line for line in body.splitlines() if "copy(" in line and "300,16]" in line]
+    assert "300,16] copy" not in body
+
+
+def test_the_environment_switches_them_off(monkeypatch):
+    monkeypatch.setenv("INTERMODAL_PLUGINS", "-native")
+    assert compiled.for_cpu.__wrapped__("tensorflow") is None
+    monkeypatch.delenv("INTERMODAL_PLUGINS")
+    assert compiled.for_cpu.__wrapped__("tensorflow") is for_tensorflow
+
+
+def test_a_tensorflow_without_the_interface_is_told_of(monkeypatch):
+    monkeypatch.setattr(for_tensorflow, "INTERFACE", "another")
+    with pytest.raises(OSError, match=r"libtensorflow_cc\S* of TensorFlow .* does not give XLA's C interface"):
+        for_tensorflow._register()
+
+
+def test_another_version_of_the_interface_is_refused(monkeypatch):
+    """It begins as one that is not known, so that nothing else of it is read."""
+    interface = (ctypes.c_int64 * 24)(24 * 8, 0, 24, 0, 1 + (7 << 32))  # sizes, and version 1.7
+    why = ctypes.create_string_buffer(200)
+    assert not library().native_xla_register(interface, b"name", None, why, 200)
+    assert b"version 1.7" in why.value
+
+
+def test_a_foreign_function_that_is_not_called_is_told_of(monkeypatch):
+    monkeypatch.setattr(for_tensorflow, "PRODUCT", "nobody_registered_this")
+    with pytest.raises(RuntimeError, match="does not call foreign functions of XLA"):
+        for_tensorflow._try()
