@@ -72,11 +72,11 @@ def test_logits_through_the_cache_are_those_of_a_whole_pass(model):
     loop = loop_of(model)
     w = loop.tensors()
     batch = pad_left([PROMPTS[2]], 40)
-    valid = keras.ops.ones((1, 256), "bool") if loop.compiled else None
+    first = loop.tensor(batch.first)
     cache, got = model.backbone.new_cache(1, 256), []
     for start, length in [(0, 8), *((at, 1) for at in range(8, 40))]:
         at = slice(start, start + length)
-        logits, cache = loop.read(w, cache, batch.ids[:, at], batch.positions[:, at], valid, start)
+        logits, cache = loop.read(w, cache, batch.ids[:, at], batch.positions[:, at], first, start)
         got.append(host(logits)[0])
     assert np.abs(np.stack(got) - whole[7:]).max() <= 1e-4 * np.abs(whole).max()
 

@@ -34,7 +34,7 @@ def test_the_loop_holds_no_wide_copy_of_narrow_weights():
     }
     cache = [(jnp.zeros((1, 1, 256, 8)), jnp.zeros((1, 1, 256, 8)))]
     ones = jnp.ones(1, "int32")
-    state = State(cache, jnp.ones((1, 256), bool), ones, ones, jnp.zeros(1, bool), 9 * ones, None, 0, 0)
+    state = State(cache, 0 * ones, ones, ones, jnp.zeros(1, bool), 9 * ones, None, 0, 0)
     state = state._replace(offset=np.int32(1), count=np.int32(1))
     uniforms = np.zeros((1, RUN), np.float32)
     loop = Loop(Chain())

@@ -65,9 +65,8 @@ def test_cached_steps_are_the_full_forward_at_every_position(variant, prompt, ti
     tensors, cache, found = model.tensors(), model.backbone.new_cache(2, 32), []
     for start, end in [(0, prompt), *((at, at + 1) for at in range(prompt, 24))]:
         positions = ops.convert_to_tensor(np.arange(start, end, dtype="int32")[None])
-        seen = ops.convert_to_tensor((np.arange(32) < end)[None].repeat(2, 0))
         piece = ops.convert_to_tensor(tokens[:, start:end])
-        step = Step(piece, positions, valid=seen, cache=cache, offset=start)
+        step = Step(piece, positions, cache=cache, offset=start)
         found.append(_numpy(model.compute(tensors, step)))
         cache = step.cache
     assert_close(np.concatenate(found, 1), expected)

@@ -114,64 +114,6 @@ def test_a_derivative_along_a_direction_and_a_batch_of_products():
     np.testing.assert_allclose(batched[1], 2 * x @ w.T, atol=1e-5)
 
 
-def attended(cache, q, k, v, offset, mask):
-    return kernels.attend(cache, q, k, v, offset, mask, 0.3)
-
-
-@pytest.mark.parametrize("window", [None, 5, 300])
-@pytest.mark.parametrize("offset", [0, 3, 255, 256, 599])
-def test_attention_to_a_long_cache_is_that_of_the_reference(offset, window):
-    q, k, v = normal(2, 6, 1, 24), normal(2, 2, 1, 24), normal(2, 2, 1, 24)
-    written = jnp.arange(600)[None, None, :, None] < offset
-    cache = tuple(jnp.where(written, normal(2, 2, 600, 24), jnp.nan) for _ in "kv")  # what is not written is not read
-    valid = jnp.asarray(np.arange(600)[None] >= np.array([[0], [min(offset, 2)]]))
-    mask = kernels.attention_mask(valid, 1, 600, offset, window=window)
-    (keys, values), y = jax.jit(attended)(cache, q, k, v, offset, mask)
-    zeros = tuple(jnp.where(written, part, 0) for part in cache)
-    mask = kernels.reference.attention_mask(valid, 1, 600, offset, window=window)
-    expected = kernels.reference.attend(zeros, q, k, v, offset, mask, 0.3)
-    np.testing.assert_allclose(y, expected[1], atol=2e-6)
-    np.testing.assert_array_equal(jnp.where(jnp.isnan(keys), 0, keys), expected[0][0])
-    np.testing.assert_array_equal(jnp.where(jnp.isnan(values), 0, values), expected[0][1])
-
-
-def test_a_row_that_sees_nothing_gives_zeros():
-    """Padding before a text: what is not a number would go into its cache, and from there into the text."""
-    cache = kernels.new_cache(2, 2, 9, 24, "float32")
-    valid = jnp.asarray(np.arange(9)[None] >= np.array([[0], [5]]))
-    q, k, v = normal(2, 6, 1, 24), normal(2, 2, 1, 24), normal(2, 2, 1, 24)
-    _, y = attended(cache, q, k, v, 4, kernels.attention_mask(valid, 1, 9, 4))
-    assert np.isfinite(y[0]).all()
-    np.testing.assert_array_equal(y[1], np.zeros_like(y[1]))
-
-
-def test_attention_has_the_derivative_of_xla_s(without):
-    q, k, v, cache = normal(2, 6, 1, 24), normal(2, 2, 1, 24), normal(2, 2, 1, 24), (jnp.zeros((2, 2, 9, 24)),) * 2
-    mask = kernels.attention_mask(None, 1, 9, 4)
-
-    def loss(*tensors):
-        return jnp.sum(jnp.square(attended(cache, *tensors, 4, mask)[1]))
-
-    expected = without(jax.grad(loss, argnums=(0, 1, 2)), q, k, v)
-    for one, other in zip(jax.grad(loss, argnums=(0, 1, 2))(q, k, v), expected, strict=True):
-        np.testing.assert_allclose(one, other, atol=1e-5)
-
-
-def test_a_loop_writes_its_cache_in_place():
-    def decode(cache, q):
-        def body(carry):
-            offset, cache, q = carry
-            cache, y = attended(cache, q, q[:, :2], q[:, :2], offset, kernels.attention_mask(None, 1, 300, offset))
-            return offset + 1, cache, y
-
-        return jax.lax.while_loop(lambda carry: carry[0] < 9, body, (0, cache, q))
-
-    cache = kernels.new_cache(2, 2, 300, 16, "float32")
-    text = jax.jit(decode, donate_argnums=0).lower(cache, normal(2, 4, 1, 16)).compile().as_text()
-    assert for_jax.ATTEND in text
-    assert not [line for line in text.splitlines() if "copy(" in line and "300,16]" in line]
-
-
 def test_what_is_exported_runs_where_there_is_no_library():
     x, w = normal(2, 8), normal(4, 8)
     exported = jax.export.export(jax.jit(kernels.linear))(x, Bundle(w))

@@ -3,11 +3,13 @@ cannot be told of it."""
 
 import ctypes
 
+import intermodal
 import keras
 import numpy as np
 import pytest
 from intermodal import compiled, kernels
 from intermodal.kernels import Bundle, reference
+from intermodal.testing.reference import make_reference, save_reference
 from intermodal_native.library import DTYPES, library
 
 pytestmark = [
@@ -16,7 +18,6 @@ pytestmark = [
 ]
 if keras.backend.backend() == "tensorflow":
     import tensorflow as tf
-    from intermodal.kernels.tensorflow import inference
     from intermodal_native import for_tensorflow
 
 random = np.random.default_rng(11)
@@ -31,7 +32,7 @@ def program(function):
     """A function as the loop compiles its own."""
 
     def traced(*arguments):
-        with inference():
+        with kernels.inference():
             return function(*arguments)
 
     return tf.function(traced, jit_compile=True, autograph=False)
@@ -110,43 +111,66 @@ def test_a_loop_neither_copies_nor_widens_weights():
     assert not [line for line in lines if " copy(" in line or " convert(" in line or " transpose(" in line]
 
 
-@pytest.mark.parametrize("window", [None, 5, 300])
-@pytest.mark.parametrize("offset", [0, 3, 255, 256, 599])
-def test_attention_to_a_long_cache_is_that_of_the_reference(offset, window):
-    def attended(keys, values, q, k, v, valid, offset):
-        mask = kernels.attention_mask(valid, 1, 600, offset, window=window)
-        return kernels.attend((keys, values), q, k, v, offset, mask, 0.3)
-
-    q, k, v = normal(2, 6, 1, 24), normal(2, 2, 1, 24), normal(2, 2, 1, 24)
-    written = tf.range(600)[None, None, :, None] < offset
-    cache = [tf.where(written, normal(2, 2, 600, 24), np.nan) for _ in "kv"]  # what is not written is not read
-    valid = tf.constant(np.arange(600)[None] >= np.array([[0], [min(offset, 2)]]))
-    (keys, values), y = program(attended)(*cache, q, k, v, valid, tf.constant(offset))
-    zeros = tuple(tf.where(written, part, 0.0) for part in cache)
-    mask = reference.attention_mask(valid, 1, 600, offset, window=window)
-    expected = reference.attend(zeros, q, k, v, offset, mask, 0.3)
-    np.testing.assert_allclose(y, expected[1], atol=2e-6)
-    np.testing.assert_array_equal(np.nan_to_num(keys), expected[0][0])
-    np.testing.assert_array_equal(np.nan_to_num(values), expected[0][1])
+def rope_of(positions):
+    return kernels.rotary_table(positions, np.geomspace(1, 1e-3, 12), 1.1, "float32")
 
 
-def test_a_row_that_sees_nothing_gives_zeros():
+@pytest.mark.parametrize("window", [None, 40])
+@pytest.mark.parametrize(("rows", "lengths"), [(None, (1, 1)), (None, (9, 9)), ([0] * 70 + [1] * 3, (70, 3))])
+def test_attention_to_a_long_cache_is_that_of_the_reference(rows, lengths, window):
+    """One token or several of each row, and rows side by side in one; what nobody sees is not a number."""
+    slots = np.concatenate([300 + np.arange(length) for length in lengths]).astype("int32")
+    first = np.repeat([0, 7], lengths).astype("int32")
+    lead = (2, lengths[0]) if rows is None else (1, len(slots))
+    ranges = kernels.Ranges(None if rows is None else tf.constant(rows), tf.constant(slots), tf.constant(first))
+    place = tf.range(400)[None, None, :, None]
+    seen = (place < 300) & (place >= tf.constant([0, 7])[:, None, None, None])
+    cache = [tf.where(seen, normal(2, 2, 400, 24), np.nan) for _ in "kv"]
+    q, k, v, rope = normal(*lead, 6 * 24), normal(*lead, 2 * 24), normal(*lead, 2 * 24), rope_of(slots.reshape(lead))
+
+    def attended(module, cache, q, k, v, rows, slots, first, *rope):
+        ranges = kernels.Ranges(rows, slots, first).within(window)
+        return module.attend_heads(cache, q, k, v, 0, ranges, 0.3, width=24, rope=rope)
+
+    got, y = program(lambda *tensors: attended(kernels, tensors[:2], *tensors[2:]))(*cache, q, k, v, *ranges, *rope)
+    zeros = tuple(tf.where(seen, part, 0.0) for part in cache)
+    expected_cache, expected = attended(reference, zeros, q, k, v, *ranges, *rope)
+    np.testing.assert_allclose(y, expected, atol=3e-6)
+    for part, other in zip(got, expected_cache, strict=True):
+        np.testing.assert_allclose(np.nan_to_num(part), other, atol=1e-6)
+
+
+def test_heads_that_are_split_before_and_a_row_that_sees_nothing():
     """Padding before a text: what is not a number would go into its cache, and from there into the text."""
-    keys, values = kernels.new_cache(2, 2, 9, 24, "float32")
-    valid = tf.constant(np.arange(9)[None] >= np.array([[0], [5]]))
+    cache = kernels.new_cache(2, 2, 9, 24, "float32")
     q, k, v = normal(2, 6, 1, 24), normal(2, 2, 1, 24), normal(2, 2, 1, 24)
-    mask = kernels.attention_mask(valid, 1, 9, 4)
-    attend = program(lambda *tensors: kernels.attend(tensors[:2], *tensors[2:5], 4, tensors[5], 0.3)[1])
-    y = attend(keys, values, q, k, v, mask).numpy()
-    assert np.isfinite(y[0]).all()
-    np.testing.assert_array_equal(y[1], np.zeros_like(y[1]))
+    ranges = kernels.ranges(tf.constant([0, 5]), 2, 1, 4)
+    y = program(lambda *tensors: kernels.attend(cache, *tensors, 4, ranges, 0.3)[1])(q, k, v).numpy()
+    np.testing.assert_allclose(y, reference.attend(cache, q, k, v, 4, ranges, 0.3)[1], atol=3e-6)
+    assert y[0].any()
+    assert not y[1].any()
+
+
+def test_places_that_are_not_there_are_refused():
+    cache, q, k = kernels.new_cache(2, 2, 9, 24, "float32"), normal(1, 1, 6 * 24), normal(1, 1, 2 * 24)
+    ranges = kernels.Ranges(*(tf.constant([number]) for number in (0, 9, 0)))
+    attend = program(lambda q, k: kernels.attend_heads(cache, q, k, k, 0, ranges, 0.3, width=24, rope=None)[1])
+    with pytest.raises(tf.errors.OpError, match="beyond its cache"):
+        attend(q, k)
+
+
+def test_masks_of_programs_that_may_be_differentiated_are_no_ranges():
+    cache = kernels.new_cache(2, 2, 9, 24, "float32")
+    assert not kernels.takes_ranges(cache)
+    with kernels.inference():
+        assert kernels.takes_ranges(cache)
 
 
 def test_a_loop_writes_its_cache_in_place():
     def decode(keys, values, q):
         def body(offset, keys, values, q):
-            mask = kernels.attention_mask(None, 1, 300, offset)
-            (keys, values), y = kernels.attend((keys, values), q, q[:, :2], q[:, :2], offset, mask, 0.3)
+            ranges = kernels.ranges(None, 2, 1, offset)
+            (keys, values), y = kernels.attend((keys, values), q, q[:, :2], q[:, :2], offset, ranges, 0.3)
             return offset + 1, keys, values, y
 
         return tf.while_loop(lambda offset, *_: offset < 9, body, (tf.constant(0), keys, values, q))
@@ -154,8 +178,27 @@ def test_a_loop_writes_its_cache_in_place():
     cache = kernels.new_cache(2, 2, 300, 16, "float32")
     computations = text_of(program(decode), *cache, normal(2, 4, 1, 16)).split("\n\n")
     (body,) = [text for text in computations if for_tensorflow.ATTEND in text]
-    assert not [line for line in body.splitlines() if "copy(" in line and "300,16]" in line]
-    assert "300,16] copy" not in body
+    assert not [line for line in body.splitlines() if " copy(" in line and "300,16]" in line]
+
+
+@pytest.mark.parametrize("by_xla", [True, False])
+def test_predict_is_computed_by_them_where_xla_compiles_it(by_xla, tmp_path, monkeypatch):
+    def products(*given, of=for_tensorflow.products):
+        called.append(given)
+        return of(*given)
+
+    called = []
+    monkeypatch.setattr(for_tensorflow, "products", products)
+    config = {"vocab_size": 40, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    model = intermodal.load(save_reference(make_reference("LlamaForCausalLM", config), tmp_path))
+    model.compile(jit_compile=by_xla)
+    for shape in ((2, 6), (3, 7)):  # after the second, Keras leaves the shapes open
+        ids = np.arange(np.prod(shape)).reshape(shape)
+        got = model.predict_on_batch({"input_ids": ids})
+        assert bool(called) == by_xla
+        called.clear()
+        np.testing.assert_allclose(got, model({"input_ids": ids}), atol=1e-5)
+        assert not called
 
 
 def test_the_environment_switches_them_off(monkeypatch):

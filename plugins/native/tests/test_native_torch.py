@@ -123,39 +123,42 @@ def test_gates(activation, count):
 
 @pytest.mark.parametrize("heads", [(4, 4), (9, 3), (8, 1), (15, 3)])
 @pytest.mark.parametrize("offset", [0, 3, 255, 256, 700])
-@pytest.mark.parametrize("masked", [False, True])
-def test_attention_to_a_cache(heads, offset, masked):
+@pytest.mark.parametrize("length", [1, 20])
+def test_attention_to_a_cache(heads, offset, length):
     (heads, groups), width, batch = heads, 20 if offset == 3 else 64, 2
     cache = tuple(random(batch, groups, 720, width, seed=seed) for seed in (1, 2))
     given = tuple(part.clone() for part in cache)
-    q, k, v = random(batch, heads, 1, width), *(random(batch, groups, 1, width, seed=seed) for seed in (3, 4))
-    seen = None
-    if masked:
-        seen = torch.ones(batch, 1, 1, offset + 1, dtype=torch.bool)
-        seen[1, ..., : offset // 2] = False
-        seen[0, ..., 1 : offset // 3 : 2] = False
-    got = for_torch.attend(*cache, q, k, v, offset, seen, 0.3)
-    (keys, values), expected = kernels.append(given, k, v, offset)[1:], None
-    expected = reference.attention(q, keys, values, seen, 0.3)
+    q, k, v = (
+        random(batch, length, heads * width),
+        *(random(batch, length, groups * width, seed=seed) for seed in (3, 4)),
+    )
+    ranges = kernels.ranges(torch.tensor([0, offset // 2], dtype=torch.int32), batch, length, offset).within(600)
+    got = for_torch.attend(*cache, q, k, v, ranges, 0.1)
+    expected_cache, expected = reference.attend_heads(given, q, k, v, 0, ranges, 0.1, width=width, rope=None)
     close(got, expected, 4e-6)
-    for ours, theirs in zip(cache, given, strict=True):
+    for ours, theirs in zip(cache, expected_cache, strict=True):
         assert torch.equal(ours, theirs)
 
 
 @pytest.mark.parametrize("rows", [1, 3])
-def test_attention_of_projections(rows):
+@pytest.mark.parametrize("length", [1, 4])
+def test_attention_of_projections(rows, length):
     heads, groups, width, offset = 6, 2, 8, 5
     cache = tuple(random(rows, groups, 9, width, seed=seed) for seed in (1, 2))
     given = tuple(part.clone() for part in cache)
-    q, k, v = random(rows, 1, heads * width), *(random(rows, 1, groups * width, seed=seed) for seed in (3, 4))
-    rope = kernels.rotary_table(torch.tensor([[5], [3], [2]])[:rows], np.ones(4, np.float32), 1.0, "float32")
+    q, k, v = random(rows, length, heads * width), *(random(rows, length, groups * width, seed=seed) for seed in (3, 4))
+    positions = torch.tensor([[5], [3], [2]])[:rows] + torch.arange(length)
+    rope = kernels.rotary_table(positions, np.ones(4, np.float32), 1.0, "float32")
     half = tuple(part[..., :4] * sign for part, sign in zip(rope, (1, -1), strict=True))
-    got = for_torch.attend(*cache, q, k, v, offset, None, 0.3, rope)
-    full = tuple(part[:, :, :6] for part in given)
-    _, expected = reference.attend_heads(full, q, k, v, offset, None, 0.3, width=width, rope=half)
+    ranges = kernels.ranges(None, rows, length, offset)
+    got = for_torch.attend(*cache, q, k, v, ranges, 0.3, rope)
+    _, expected = reference.attend_heads(given, q, k, v, offset, ranges, 0.3, width=width, rope=half)
     close(got, expected, 4e-6)
-    _, by_kernels = kernels.attend_heads(given, q, k, v, offset, None, 0.3, width=width, rope=rope)
+    _, by_kernels = kernels.attend_heads(given, q, k, v, offset, ranges, 0.3, width=width, rope=rope)
     close(by_kernels, expected, 4e-6)
+    mask = kernels.attention_mask(None, length, 9, offset)
+    _, by_mask = kernels.attend_heads(given, q, k, v, offset, mask, 0.3, width=width, rope=rope)
+    close(by_mask, expected, 4e-6)
 
 
 def test_a_weight_that_was_replaced_is_not_taken_from_what_was_prepared():

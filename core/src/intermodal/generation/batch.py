@@ -2,18 +2,25 @@
 
 Rows are padded on the left, so that all of them continue at the same index of the cache. JAX and TensorFlow compile
 every new shape anew, which takes them seconds; so prompts are read in pieces of one size, whatever their length, and
-the cache has one of few sizes.
+the cache has one of few sizes. Kernels that are told by ranges what a token sees read the tokens of all prompts side by
+side instead, without the padding.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 PIECE = {"cpu": 64, "gpu": 512, "tpu": 512}
 """Tokens of a prompt that are read at once, by kind of device. A CPU is nearly as fast with so few as with more."""
+
+PACKED = (64, 256)
+"""Tokens of all prompts that are read at once where they are read side by side."""
+
+PIECE_COSTS = 32
+"""Tokens that could be read in the time that each such piece takes beside its own: weights are read once for each."""
 
 SMALLEST_CACHE = 256
 
@@ -22,6 +29,21 @@ AHEAD = 1024
 
 RUN = 64
 """Steps that are taken in one call, at most: the width of the buffer that they are written to."""
+
+
+class Piece(NamedTuple):
+    """Some tokens of any prompts, side by side: each attribute is (P,) int32.
+
+    Attributes:
+        ids, positions: of the tokens.
+        rows, slots, first: as `kernels.Ranges`; a slot of -1 is of a token that fills the piece.
+    """
+
+    ids: np.ndarray
+    positions: np.ndarray
+    rows: np.ndarray
+    slots: np.ndarray
+    first: np.ndarray
 
 
 class Batch(NamedTuple):
@@ -41,6 +63,27 @@ class Batch(NamedTuple):
     def padded(self) -> bool:
         """Whether there is any padding."""
         return not self.mask.all()
+
+    @property
+    def first(self) -> np.ndarray:
+        """(B,) int32: where each row's text begins."""
+        return self.mask.argmax(axis=1).astype(np.int32)
+
+    def pieces(self, *, filled: bool) -> Iterator[Piece]:
+        """All tokens but each row's last, row after row.
+
+        Args:
+            filled: give all pieces one size of `PACKED`; else the last is as short as it is.
+        """
+        rows, slots = np.nonzero(self.mask[:, :-1])
+        size = packed_size(len(rows)) if filled else max(PACKED)
+        columns = self.ids[rows, slots], self.positions[rows, slots], rows, slots, self.first[rows]
+        if filled:
+            more = round_up(len(rows), size) - len(rows)
+            fill = (0, 0, 0, -1, 0)  # of what a `Piece` has
+            columns = [np.pad(x, (0, more), constant_values=y) for x, y in zip(columns, fill, strict=True)]
+        for start in range(0, len(columns[0]), size):
+            yield Piece(*(column[start : start + size].astype(np.int32) for column in columns))
 
     def seen(self, tokens: int) -> np.ndarray:
         """(B, tokens) bool: which tokens each prompt holds."""
@@ -63,6 +106,11 @@ def pad_left(prompts: Sequence[Sequence[int]], length: int) -> Batch:
 def round_up(length: int, piece: int) -> int:
     """The next multiple of `piece`."""
     return -(-length // piece) * piece
+
+
+def packed_size(tokens: int) -> int:
+    """The size of `PACKED` in whose pieces so many tokens are read soonest."""
+    return min(PACKED, key=lambda size: round_up(tokens, size) // size * (size + PIECE_COSTS))
 
 
 def whole_bucket(length: int, piece: int) -> int:

@@ -48,47 +48,63 @@ class Decoding:
         self._uniforms = Uniforms(seed, len(prompts))
         self._to_come = max(limits)
         longest = max(map(len, prompts))
+        self._first: np.ndarray | None = None
         with self._loop.device_of(self._weights):
             piece = PIECE[device_kind()] if self._loop.compiled else longest
             if inputs and self._loop.compiled:
                 piece = whole_bucket(longest, piece)
-            batch = pad_left(prompts, round_up(longest, piece))
-            self._used = batch.ids.shape[1]
-            capacity = cache_bucket(self._used + min(self._to_come, AHEAD))
-            self._state = self._read(batch, piece, np.asarray(limits, np.int32), capacity, inputs)
-            self._first: np.ndarray | None = _host(self._state.token)[:, None]
+            length = round_up(longest, piece)
+            cache = self._loop.new_cache(len(prompts), cache_bucket(length + min(self._to_come, AHEAD)))
+            if not inputs and self._loop.packs(cache):
+                batch = pad_left(prompts, longest)
+                self._used = longest - 1
+                self._state = self._read_packed(batch, np.asarray(limits, np.int32), cache)
+            else:
+                batch = pad_left(prompts, length)
+                self._used = length
+                self._state = self._read(batch, piece, np.asarray(limits, np.int32), cache, inputs)
+                self._first = _host(self._state.token)[:, None]
+
+    def _read_packed(self, batch: Batch, limits: np.ndarray, cache: list[Any]) -> State:
+        """Read all but the last token of each prompt; those are the first to be continued."""
+        loop = self._loop
+        for piece in batch.pieces(filled=loop.compiled):
+            cache = loop.read_packed(self._weights, cache, piece)
+        return self._begin(batch, limits, cache, batch.ids.shape[1] - 1)
 
     def _read(
         self,
         batch: Batch,
         piece: int,
         limits: np.ndarray,
-        capacity: int,
+        cache: list[Any],
         inputs: Mapping[str, np.ndarray] | None,
     ) -> State:
-        loop, (rows, length) = self._loop, batch.ids.shape
-        valid = None
-        if loop.compiled or batch.padded:
-            room = np.ones((rows, capacity - length), bool)
-            valid = loop.tensor(np.concatenate([batch.mask, room], axis=1))
-        cache, logits = loop.new_cache(rows, capacity), None
+        """Read the prompts, padding as well, and choose the first token of each."""
+        loop, length, logits = self._loop, batch.ids.shape[1], None
+        state = self._begin(batch, limits, cache, length)
         for start in range(0, length, piece):
             columns = slice(start, start + piece)
             logits, cache = loop.read(
-                self._weights, cache, batch.ids[:, columns], batch.positions[:, columns], valid, start, inputs
+                self._weights, cache, batch.ids[:, columns], batch.positions[:, columns], state.first, start, inputs
             )
-        state = State(
+        state = state._replace(cache=cache)
+        return loop.settle(state, logits, self._uniforms.draw(1)[:, 0], self._numbers, self._mode)
+
+    def _begin(self, batch: Batch, limits: np.ndarray, cache: list[Any], used: int) -> State:
+        """The state before the first token is chosen, where `used` columns of the batch are in the cache."""
+        loop, rows = self._loop, len(batch.ids)
+        return State(
             cache=cache,
-            valid=valid,
-            token=loop.tensor(np.zeros(rows, np.int32)),
-            position=loop.tensor(batch.positions[:, -1] + 1),
+            first=loop.tensor(batch.first) if loop.compiled or batch.padded else None,
+            token=loop.tensor(batch.ids[:, -1]),
+            position=loop.tensor(batch.positions[:, -1] + used + 1 - batch.ids.shape[1]),
             finished=loop.tensor(np.zeros(rows, bool)),
             left=loop.tensor(limits),
             seen=loop.tensor(batch.seen(self._mode.tokens)) if self._mode.penalty else None,
-            offset=np.int32(length) if loop.compiled else length,
+            offset=np.int32(used) if loop.compiled else used,
             count=np.int32(0) if loop.compiled else 0,
         )
-        return loop.settle(state, logits, self._uniforms.draw(1)[:, 0], self._numbers, self._mode)
 
     @property
     def finished(self) -> np.ndarray:

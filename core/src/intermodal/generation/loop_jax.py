@@ -14,9 +14,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from intermodal.generation.batch import RUN
+from intermodal import kernels
+from intermodal.generation.batch import RUN, Piece
 from intermodal.generation.sampling import Controls, Mode
-from intermodal.generation.state import State, advance_by_one, read, settle
+from intermodal.generation.state import State, advance_by_one, read, read_packed, settle
 
 
 class Loop:
@@ -28,9 +29,12 @@ class Loop:
         self.model = model
 
         def read_piece(
-            w: Any, cache: Any, ids: Any, positions: Any, valid: Any, offset: Any, inputs: Any
+            w: Any, cache: Any, ids: Any, positions: Any, first: Any, offset: Any, inputs: Any
         ) -> tuple[Any, Any]:
-            return read(model, w, cache, ids, positions, valid, offset, inputs)
+            return read(model, w, cache, ids, positions, first, offset, inputs)
+
+        def read_side_by_side(w: Any, cache: Any, piece: Piece) -> Any:
+            return read_packed(model, w, cache, piece)
 
         def run(w: Any, state: State, uniforms: Any, steps: Any, numbers: Controls, mode: Mode) -> Any:
             return _run(model, w, state, uniforms, steps, numbers, mode)
@@ -43,12 +47,15 @@ class Loop:
 
         self._new_cache: Any = jax.jit(new_cache, static_argnums=(0, 1))
         self._read: Any = jax.jit(read_piece, donate_argnames=("cache",))
+        self._read_packed: Any = jax.jit(read_side_by_side, donate_argnames=("cache",))
         self._settle: Any = jax.jit(settle_first, static_argnames=("mode",))
         self._run: Any = jax.jit(run, static_argnames=("mode",), donate_argnames=("state",))
 
     def compilations(self) -> dict[str, int]:
         """How many shapes and modes each function was compiled for."""
-        return {"read": self._read._cache_size(), "settle": self._settle._cache_size(), "run": self._run._cache_size()}
+        functions = {"read": (self._read, self._read_packed), "settle": (self._settle,), "run": (self._run,)}
+        counts = {name: sum(function._cache_size() for function in these) for name, these in functions.items()}
+        return {name: count for name, count in counts.items() if count}
 
     def tensors(self) -> Any:
         """The model's weights as they are now."""
@@ -68,10 +75,18 @@ class Loop:
         return self._new_cache(rows, capacity)
 
     def read(
-        self, w: Any, cache: Any, ids: Any, positions: Any, valid: Any, offset: int, inputs: Any = None
+        self, w: Any, cache: Any, ids: Any, positions: Any, first: Any, offset: int, inputs: Any = None
     ) -> tuple[Any, Any]:
         """See `state.read`."""
-        return self._read(w, cache, ids, positions, valid, np.int32(offset), inputs)
+        return self._read(w, cache, ids, positions, first, np.int32(offset), inputs)
+
+    def packs(self, cache: Any) -> bool:
+        """Whether prompts can be read side by side into this cache."""
+        return kernels.takes_ranges(cache[0])
+
+    def read_packed(self, w: Any, cache: Any, piece: Piece) -> Any:
+        """See `state.read_packed`."""
+        return self._read_packed(w, cache, piece)
 
     def settle(self, state: State, logits: Any, uniform: Any, numbers: Controls, mode: Mode) -> State:
         """See `state.settle`."""

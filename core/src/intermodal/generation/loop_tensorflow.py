@@ -15,10 +15,10 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.compiler.tf2xla.python import xla  # pyright: ignore[reportMissingImports]
 
-from intermodal.generation.batch import RUN
+from intermodal import kernels
+from intermodal.generation.batch import RUN, Piece
 from intermodal.generation.sampling import Controls, Mode
-from intermodal.generation.state import State, advance_by_one, read, settle
-from intermodal.kernels.tensorflow import inference
+from intermodal.generation.state import State, advance_by_one, read, read_packed, settle
 
 
 class Loop:
@@ -52,15 +52,28 @@ class Loop:
         return self.model.backbone.new_cache(rows, capacity)
 
     def read(
-        self, w: Any, cache: Any, ids: Any, positions: Any, valid: Any, offset: int, inputs: Any = None
+        self, w: Any, cache: Any, ids: Any, positions: Any, first: Any, offset: int, inputs: Any = None
     ) -> tuple[Any, Any]:
         """See `state.read`."""
 
-        def read_piece(w: Any, cache: Any, ids: Any, positions: Any, valid: Any, offset: Any, inputs: Any) -> Any:
-            return read(self.model, w, cache, ids, positions, valid, offset, inputs)
+        def read_piece(w: Any, cache: Any, ids: Any, positions: Any, first: Any, offset: Any, inputs: Any) -> Any:
+            return read(self.model, w, cache, ids, positions, first, offset, inputs)
 
         names = tuple(inputs or {})
-        return self._compute("read", names, read_piece, w, cache, ids, positions, valid, np.int32(offset), inputs or {})
+        return self._compute("read", names, read_piece, w, cache, ids, positions, first, np.int32(offset), inputs or {})
+
+    def packs(self, cache: Any) -> bool:
+        """Whether prompts can be read side by side into this cache."""
+        with kernels.inference():
+            return kernels.takes_ranges(cache[0])
+
+    def read_packed(self, w: Any, cache: Any, piece: Piece) -> Any:
+        """See `state.read_packed`."""
+
+        def read_side_by_side(w: Any, cache: Any, piece: Piece) -> Any:
+            return read_packed(self.model, w, cache, piece)
+
+        return self._compute("read", "packed", read_side_by_side, w, cache, piece)
 
     def settle(self, state: State, logits: Any, uniform: Any, numbers: Controls, mode: Mode) -> State:
         """See `state.settle`."""
@@ -108,7 +121,7 @@ class _Program:
         def traced(*tensors: Any) -> list[Any]:
             others = iter(tensors)
             flat = [next(others) if is_given else None for is_given in given]
-            with inference():
+            with kernels.inference():
                 result = function(*tf.nest.pack_sequence_as(structure, flat))
             self._result = tf.nest.map_structure(lambda leaf: None if leaf is None else 0, result)
             return _leaves(result)

@@ -9,8 +9,10 @@ import keras
 import numpy as np
 import torch
 
+from intermodal import kernels
+from intermodal.generation.batch import Piece
 from intermodal.generation.sampling import Controls, Mode
-from intermodal.generation.state import State, advance_by_one, read, settle
+from intermodal.generation.state import State, advance_by_one, read, read_packed, settle
 from intermodal.kernels.ops import ops
 
 
@@ -40,12 +42,22 @@ class Loop:
 
     @torch.inference_mode()
     def read(
-        self, w: Any, cache: Any, ids: Any, positions: Any, valid: Any, offset: int, inputs: Any = None
+        self, w: Any, cache: Any, ids: Any, positions: Any, first: Any, offset: int, inputs: Any = None
     ) -> tuple[Any, Any]:
         """See `state.read`."""
         ids, positions = ops.convert_to_tensor(ids), ops.convert_to_tensor(positions)
         inputs = {name: ops.convert_to_tensor(values) for name, values in (inputs or {}).items()}
-        return read(self.model, w, cache, ids, positions, valid, offset, inputs)
+        return read(self.model, w, cache, ids, positions, first, offset, inputs)
+
+    @torch.inference_mode()
+    def packs(self, cache: Any) -> bool:
+        """Whether prompts can be read side by side into this cache."""
+        return kernels.takes_ranges(cache[0])
+
+    @torch.inference_mode()
+    def read_packed(self, w: Any, cache: Any, piece: Piece) -> Any:
+        """See `state.read_packed`."""
+        return read_packed(self.model, w, cache, Piece(*map(ops.convert_to_tensor, piece)))
 
     @torch.inference_mode()
     def settle(self, state: State, logits: Any, uniform: Any, numbers: Controls, mode: Mode) -> State:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from intermodal import kernels
+from intermodal.generation.batch import Piece
 from intermodal.generation.sampling import Controls, Mode, choose
 from intermodal.kernels.ops import ops
 from intermodal.layers.step import Step
@@ -20,7 +21,8 @@ class State(NamedTuple):
 
     Attributes:
         cache: keys and values of each layer, with room for C tokens.
-        valid: (B, C) bool, false on padding; None where nothing is padded and the backend prefers that.
+        first: (B,) int32, where in the cache each row's text begins; None where nothing is padded and the backend
+            prefers that.
         token: (B,) int32, chosen last and not in the cache yet.
         position: (B,) int32, its position in its row's text.
         finished: (B,) bool, rows that have ended; what they go on to emit is 0, and nobody looks at it.
@@ -31,7 +33,7 @@ class State(NamedTuple):
     """
 
     cache: list[Any]
-    valid: Any
+    first: Any
     token: Any
     position: Any
     finished: Any
@@ -52,7 +54,7 @@ def read(
     cache: list[Any],
     ids: Tensor,
     positions: Tensor,
-    valid: Any,
+    first: Any,
     offset: Any,
     inputs: dict[str, Tensor] | None = None,
 ) -> tuple[Tensor, list[Any]]:
@@ -63,9 +65,20 @@ def read(
     Returns:
         The last position's logits (B, V) and the cache.
     """
-    step = Step(ids, positions, valid=valid, cache=cache, offset=offset, inputs=inputs)
+    step = Step(ids, positions, first=first, cache=cache, offset=offset, inputs=inputs)
     logits = model.logits(w, step, last_only=True)[:, 0]
     return logits, step.cache
+
+
+def read_packed(model: Any, w: Any, cache: list[Any], piece: Piece) -> list[Any]:
+    """Read a piece of the prompts side by side into their rows of the cache, which is returned.
+
+    Logits are left out: the last token of each prompt is none of a piece, but the first that a step takes.
+    """
+    ids, positions, *places = piece
+    step = Step(ids[None], positions[None], packed=kernels.Ranges(*places), cache=cache)
+    model.backbone.forward(w, step)
+    return step.cache
 
 
 def settle(state: State, logits: Tensor, uniform: Tensor, numbers: Controls, mode: Mode) -> State:
@@ -84,18 +97,14 @@ def settle(state: State, logits: Tensor, uniform: Tensor, numbers: Controls, mod
 def advance_by_one(model: Any, w: Any, state: State, uniform: Tensor, numbers: Controls, mode: Mode) -> State:
     """Read the last token into the cache and choose the next one."""
     token, position = state.token[:, None], state.position[:, None]
-    logits, cache = read(model, w, state.cache, token, position, state.valid, state.offset)
+    logits, cache = read(model, w, state.cache, token, position, state.first, state.offset)
     moved = state._replace(cache=cache, position=state.position + 1, offset=state.offset + 1)
     return settle(moved, logits, uniform, numbers, mode)
 
 
 def grow(state: State, capacity: int) -> State:
     """The same state with room for `capacity` tokens."""
-    more = capacity - state.capacity
     cache = list(state.cache)
     for layer, kept in enumerate(cache):  # one layer at a time, so that two whole caches never coexist
         cache[layer] = kernels.grow(kept, capacity)
-    valid = state.valid
-    if valid is not None:
-        valid = ops.logical_not(ops.pad(ops.logical_not(valid), [(0, 0), (0, more)]))
-    return state._replace(cache=cache, valid=valid)
+    return state._replace(cache=cache)

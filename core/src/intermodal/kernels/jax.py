@@ -13,13 +13,16 @@ from intermodal.compiled import for_cpu
 from intermodal.kernels import reference
 from intermodal.kernels.bundle import Bundle
 from intermodal.kernels.groups import in_groups
+from intermodal.kernels.ranges import Ranges
 from intermodal.kernels.reference import (
     MASKED,
     Cache,
     Tensor,
     argmax,
     group_norm,
+    inference,
     merge_heads,
+    ranges,
     rotary_table,
     split_heads,
     without_groups,
@@ -42,6 +45,7 @@ __all__ = [
     "gelu_tanh",
     "group_norm",
     "grow",
+    "inference",
     "layer_norm",
     "linear",
     "linears",
@@ -49,12 +53,14 @@ __all__ = [
     "new_cache",
     "offset_rms_norm",
     "prepare",
+    "ranges",
     "relu",
     "rms_norm",
     "rotary_table",
     "rotate",
     "silu",
     "split_heads",
+    "takes_ranges",
     "tanh",
 ]
 
@@ -335,25 +341,29 @@ def append(cache: Cache, k: Tensor, v: Tensor, offset: Any) -> tuple[Cache, Tens
     return cache, *cache
 
 
+def takes_ranges(cache: Cache) -> bool:
+    """As `reference.takes_ranges`. Programs for several devices are XLA's alone, which tells masks by matrices."""
+    return cache[0].ndim == 4 and cache[0].dtype == jnp.float32 and _compiled() is not None and jax.device_count() == 1
+
+
 def attend(cache: Cache, q: Tensor, k: Tensor, v: Tensor, offset: Any, mask: Any, scale: float) -> tuple[Cache, Tensor]:
     """As `reference.attend`."""
-    compiled = _compiled()
-    if compiled is not None and cache[0].ndim == 4 and q.shape[2] == 1 and q.dtype == jnp.float32:
-        return compiled.attend(cache, q, k, v, offset, _seen(mask, q.shape[0], capacity(cache)), scale)
+    if isinstance(mask, Ranges):
+        width, merged = q.shape[3], (merge_heads(x) for x in (q, k, v))
+        cache, y = _attend_ranges(cache, *merged, mask, scale, width, None)
+        return cache, split_heads(y, width)
     cache, k, v = append(cache, k, v, offset)
     return cache, attention(q, k, v, mask, scale)
 
 
-def _seen(mask: Tensor | Reach | None, batch: int, keys: int) -> Tensor:
-    """Which keys of a cache the one query of each row sees, (B, keys)."""
-    if mask is None:
-        return jnp.ones((batch, keys), bool)
-    if isinstance(mask, Reach):
-        none = jnp.zeros((len(mask.seen), keys), bool)
-        seen = lax.dynamic_update_slice(none, mask.seen[:, 0, 0], (0, mask.start))
-    else:
-        seen = mask[:, 0, 0]
-    return jnp.broadcast_to(seen, (batch, keys))
+def _attend_ranges(
+    cache: Cache, q: Tensor, k: Tensor, v: Tensor, mask: Ranges, scale: float, width: int, rope: Any
+) -> tuple[Cache, Tensor]:
+    """`attend_heads` where the mask is ranges."""
+    compiled = _compiled()
+    if compiled is not None and q.dtype == jnp.float32:
+        return compiled.attend(cache, q, k, v, mask, scale, rope)
+    return reference.attend_heads(cache, q, k, v, 0, mask, scale, width=width, rope=rope)
 
 
 def attend_heads(
@@ -369,6 +379,8 @@ def attend_heads(
     rope: tuple[Tensor, Tensor] | None,
 ) -> tuple[Cache | None, Tensor]:
     """As `reference.attend_heads`."""
+    if isinstance(mask, Ranges) and cache is not None:
+        return _attend_ranges(cache, q, k, v, mask, scale, width, rope)
     q, k, v = (split_heads(x, width) for x in (q, k, v))
     if rope is not None:
         q, k = rotate(q, rope), rotate(k, rope)

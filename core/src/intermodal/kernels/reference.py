@@ -7,11 +7,14 @@ Activations are in the compute dtype; weights may be stored in another, and are 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from intermodal.kernels.bundle import Bundle
 from intermodal.kernels.groups import in_groups, widen_groups
 from intermodal.kernels.ops import ops
+from intermodal.kernels.ranges import Ranges
+from intermodal.kernels.ranges import ranges as ranges
 
 Tensor = Any
 Cache = tuple[Tensor, Tensor]
@@ -32,6 +35,14 @@ def as_one(function: Callable[..., Any], static: tuple[str, ...] = ()) -> Callab
         static: names of its other arguments, which have to be hashable and are passed by name.
     """
     return function
+
+
+def inference() -> AbstractContextManager[None]:
+    """A scope in which to trace a program that is compiled as a whole, and of which nobody asks a derivative or a copy.
+
+    Only where a backend has to be told does it change what kernels do.
+    """
+    return nullcontext()
 
 
 def linear(x: Tensor, w: Bundle) -> Tensor:
@@ -284,10 +295,38 @@ def append(cache: Cache, k: Tensor, v: Tensor, offset: Any) -> tuple[Cache, Tens
     return cache, *cache
 
 
+def takes_ranges(cache: Cache) -> bool:
+    """Whether `attend` is best told by `Ranges` what is seen: compiled kernels read this cache, and no more of it."""
+    return False
+
+
 def attend(cache: Cache, q: Tensor, k: Tensor, v: Tensor, offset: Any, mask: Any, scale: float) -> tuple[Cache, Tensor]:
-    """`append`, and `attention` to what it returns."""
+    """`append`, and `attention` to what it returns; or `attend_ranges` where the mask is `Ranges`."""
+    if isinstance(mask, Ranges):
+        return attend_ranges(cache, q, k, v, mask, scale)
     cache, k, v = append(cache, k, v, offset)
     return cache, attention(q, k, v, mask, scale)
+
+
+def attend_ranges(cache: Cache, q: Tensor, k: Tensor, v: Tensor, ranges: Ranges, scale: float) -> tuple[Cache, Tensor]:
+    """Write each token's key and value to its place in the cache, and attend to the keys that it sees.
+
+    q (A, N, T, D), k and v (A, K, T, D) of A · T tokens in all → (A, N, T, D). The cache is (B, K, C, D).
+    """
+    lead, length, (batch, _, capacity, _) = ops.shape(q)[0], ops.shape(q)[2], ops.shape(cache[0])
+    rows, slots, first = (None if x is None else ops.cast(x, "int32") for x in ranges)
+    rows = ops.repeat(ops.arange(batch, dtype="int32"), lead * length // batch) if rows is None else rows
+    q, k, v = (ops.reshape(ops.transpose(x, (0, 2, 1, 3)), (-1, x.shape[1], 1, x.shape[3])) for x in (q, k, v))
+    key = ops.arange(capacity, dtype="int32")
+    of_row, at_slot = rows == ops.arange(batch, dtype="int32")[:, None], slots == key[:, None]
+    here = ops.logical_and(of_row[:, None], at_slot[None])  # (B, C, tokens)
+    is_new, chosen = ops.any(here, axis=-1)[:, None, :, None], ops.cast(here, k.dtype)
+    new = (ops.einsum("bst,tkd->bksd", chosen, x[:, :, 0]) for x in (k, v))
+    cache = tuple(ops.where(is_new, x, kept) for x, kept in zip(new, cache, strict=True))
+    seen = ops.logical_and(key >= first[:, None], key <= slots[:, None])
+    y = attention(q, *(ops.take(part, rows, axis=0) for part in cache), seen[:, None, None], scale)
+    y = ops.where(ops.any(seen, axis=-1)[:, None, None, None], y, 0)
+    return cache, ops.transpose(ops.reshape(y, (lead, length, q.shape[1], q.shape[3])), (0, 2, 1, 3))
 
 
 def attend_heads(

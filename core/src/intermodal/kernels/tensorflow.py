@@ -13,6 +13,7 @@ from intermodal.compiled import for_cpu
 from intermodal.kernels import reference
 from intermodal.kernels.bundle import Bundle
 from intermodal.kernels.groups import in_groups
+from intermodal.kernels.ranges import Ranges
 from intermodal.kernels.reference import (
     MASKED,
     Cache,
@@ -23,6 +24,7 @@ from intermodal.kernels.reference import (
     layer_norm,
     merge_heads,
     offset_rms_norm,
+    ranges,
     rms_norm,
     rotary_table,
     split_heads,
@@ -46,6 +48,7 @@ __all__ = [
     "gelu_tanh",
     "group_norm",
     "grow",
+    "inference",
     "layer_norm",
     "linear",
     "linears",
@@ -53,12 +56,14 @@ __all__ = [
     "new_cache",
     "offset_rms_norm",
     "prepare",
+    "ranges",
     "relu",
     "rms_norm",
     "rotary_table",
     "rotate",
     "silu",
     "split_heads",
+    "takes_ranges",
     "tanh",
 ]
 
@@ -85,10 +90,10 @@ _traced_for_inference = ContextVar("traced_for_inference", default=False)
 
 @contextmanager
 def inference() -> Iterator[None]:
-    """A scope in which to trace a program that XLA compiles, and of which nobody asks a derivative or a saved copy.
+    """As `reference.inference`, for programs of XLA.
 
-    Compiled kernels serve such programs only: TensorFlow knows no derivative of what they are called by, and a program
-    that calls them runs nowhere else.
+    Compiled kernels serve these only: TensorFlow knows no derivative of what they are called by, and a program that
+    calls them runs nowhere else.
     """
     token = _traced_for_inference.set(True)
     try:
@@ -314,24 +319,29 @@ def grow(cache: Cache, capacity: int) -> Cache:
     return tf.pad(keys, [(0, 0), (0, 0), (0, more)]), tf.pad(values, [(0, 0), (0, more), (0, 0)])
 
 
+def takes_ranges(cache: Cache) -> bool:
+    """As `reference.takes_ranges`."""
+    return cache[0].shape.rank == 4 and cache[0].dtype == tf.float32 and _compiled_here() is not None
+
+
 def attend(cache: Cache, q: Tensor, k: Tensor, v: Tensor, offset: Any, mask: Any, scale: float) -> tuple[Cache, Tensor]:
     """As `reference.attend`."""
-    compiled = _compiled_here()
-    if compiled is not None and cache[0].shape.rank == 4 and q.shape[2] == 1 and q.dtype == tf.float32:
-        return compiled.attend(cache, q, k, v, offset, _seen(mask, q.shape[0], capacity(cache)), scale)
+    if isinstance(mask, Ranges):
+        width, merged = q.shape[3], (merge_heads(x) for x in (q, k, v))
+        cache, y = _attend_ranges(cache, *merged, mask, scale, width, None)
+        return cache, split_heads(y, width)
     cache, k, v = append(cache, k, v, offset)
     return cache, attention(q, k, v, mask, scale)
 
 
-def _seen(mask: Tensor | Reach | None, batch: int, keys: int) -> Tensor:
-    """Which keys of a cache the one query of each row sees, (B, keys)."""
-    if mask is None:
-        return tf.ones((batch, keys), tf.bool)
-    if isinstance(mask, Reach):
-        at = tf.range(keys) - mask.start
-        inside = (at >= 0) & (at < mask.seen.shape[-1])
-        return inside & tf.gather(mask.seen[:, 0, 0], tf.clip_by_value(at, 0, mask.seen.shape[-1] - 1), axis=1)
-    return tf.broadcast_to(mask[:, 0, 0], (batch, keys))
+def _attend_ranges(
+    cache: Cache, q: Tensor, k: Tensor, v: Tensor, mask: Ranges, scale: float, width: int, rope: Any
+) -> tuple[Cache, Tensor]:
+    """`attend_heads` where the mask is ranges."""
+    compiled = _compiled_here()
+    if compiled is not None and q.dtype == tf.float32:
+        return compiled.attend(cache, q, k, v, mask, scale, rope)
+    return reference.attend_heads(cache, q, k, v, 0, mask, scale, width=width, rope=rope)
 
 
 def attend_heads(
@@ -347,6 +357,8 @@ def attend_heads(
     rope: tuple[Tensor, Tensor] | None,
 ) -> tuple[Cache | None, Tensor]:
     """As `reference.attend_heads`."""
+    if isinstance(mask, Ranges) and cache is not None:
+        return _attend_ranges(cache, q, k, v, mask, scale, width, rope)
     q, k, v = (split_heads(x, width) for x in (q, k, v))
     if rope is not None:
         q, k = rotate(q, rope), rotate(k, rope)

@@ -13,9 +13,11 @@ from intermodal import compiled
 from intermodal.kernels import reference
 from intermodal.kernels.bundle import Bundle
 from intermodal.kernels.groups import in_groups, widen_groups
+from intermodal.kernels.ranges import Ranges
 from intermodal.kernels.reference import as_one as as_one
 from intermodal.kernels.reference import capacity as capacity
 from intermodal.kernels.reference import grow as grow
+from intermodal.kernels.reference import inference as inference
 
 Cache = tuple[Tensor, Tensor]
 
@@ -323,21 +325,32 @@ def append(cache: Cache, k: Tensor, v: Tensor, offset: int) -> tuple[Cache, Tens
     return cache, keys.narrow(2, 0, offset + length), values.narrow(2, 0, offset + length)
 
 
+def takes_ranges(cache: Cache) -> bool:
+    """As `reference.takes_ranges`."""
+    native = _compiled()
+    return native is not None and native.takes(cache[0])
+
+
+def ranges(first: Tensor | None, batch: int, length: int, offset: int) -> Ranges:
+    """As `reference.ranges`."""
+    slots = torch.arange(offset, offset + length, dtype=torch.int32, device="cpu").repeat(batch)
+    return Ranges(None, slots, torch.zeros_like(slots) if first is None else first.repeat_interleave(length))
+
+
 def attend(
     cache: Cache,
     q: Tensor,
     k: Tensor,
     v: Tensor,
     offset: int,
-    mask: Tensor | str | None,
+    mask: Tensor | Ranges | str | None,
     scale: float,
 ) -> tuple[Cache, Tensor]:
     """As `reference.attend`."""
-    native = _compiled()
-    if native is not None and not isinstance(mask, str):
-        y = native.attend(*cache, q, k, v, offset, mask, scale)
-        if y is not None:
-            return cache, y
+    if isinstance(mask, Ranges):
+        native, width = _compiled(), q.shape[3]
+        y = None if native is None else native.attend(*cache, *map(merge_heads, (q, k, v)), mask, scale)
+        return reference.attend_ranges(cache, q, k, v, mask, scale) if y is None else (cache, split_heads(y, width))
     cache, k, v = append(cache, k, v, offset)
     return cache, attention(q, k, v, mask, scale)
 
@@ -348,22 +361,23 @@ def attend_heads(
     k: Tensor,
     v: Tensor,
     offset: int,
-    mask: Tensor | str | None,
+    mask: Tensor | Ranges | str | None,
     scale: float,
     *,
     width: int,
     rope: tuple[Tensor, Tensor] | None,
 ) -> tuple[Cache | None, Tensor]:
     """As `reference.attend_heads`."""
-    native = _compiled() if cache is not None and q.shape[1] == 1 and not isinstance(mask, str) else None
+    native = _compiled() if isinstance(mask, Ranges) else None
     if native is not None and cache is not None:
-        y = native.attend(*cache, q, k, v, offset, mask, scale, rope)
+        y = native.attend(*cache, q, k, v, mask, scale, rope)
         if y is not None:
             return cache, y
     q, k, v = (split_heads(x, width) for x in (q, k, v))
     if rope is not None:
         q, k = rotate(q, rope), rotate(k, rope)
-    cache, y = (
-        (cache, attention(q, k, v, mask, scale)) if cache is None else attend(cache, q, k, v, offset, mask, scale)
-    )
+    if cache is None:
+        assert not isinstance(mask, Ranges)
+        return cache, merge_heads(attention(q, k, v, mask, scale))
+    cache, y = attend(cache, q, k, v, offset, mask, scale)
     return cache, merge_heads(y)

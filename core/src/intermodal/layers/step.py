@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from intermodal import kernels
+from intermodal.errors import InputError
+from intermodal.kernels.ops import ops
 
 Tensor = Any
 
@@ -16,6 +18,8 @@ class Step:
         token_ids: (B, T) integers; None where the model reads no tokens.
         positions: (B, T) integers, for rotary or learned position embeddings; None beside that.
         valid: (B, S) true where a key is text and not padding, or None when all are.
+        first: (B,) int32 instead of `valid`, where there is a cache: the key that each row's text begins with.
+        packed: instead of both, where the tokens of one row are of several rows of the cache: which, and where.
         cache: one entry a layer, replaced as layers append to it; empty when nothing is kept.
         offset: index of the first new key in the cache.
         inputs: whatever else the caller passed (`token_type_ids`, `pixel_values`, …).
@@ -27,6 +31,8 @@ class Step:
         positions: Tensor,
         *,
         valid: Tensor | None = None,
+        first: Tensor | None = None,
+        packed: kernels.Ranges | None = None,
         cache: list[kernels.Cache] | None = None,
         offset: Any = 0,
         inputs: dict[str, Tensor] | None = None,
@@ -34,6 +40,8 @@ class Step:
         self.token_ids = token_ids
         self.positions = positions
         self.valid = valid
+        self.first = first
+        self.packed = packed
         self.cache = list(cache or ())
         self.offset = offset
         self.inputs = inputs or {}
@@ -48,9 +56,19 @@ class Step:
 
         Args are those of `kernels.attention_mask`; with `blocks`, this pass begins at the cache's first key.
         """
+        ranges = self.packed
+        if ranges is not None:
+            if not causal or blocks is not None:
+                raise InputError("Tokens of several rows are read side by side, and none of them sees a later one.")
+            return ranges.within(window)
+        if causal and blocks is None and self.valid is None and self.cache and kernels.takes_ranges(self.cache[0]):
+            return kernels.ranges(self.first, self.token_ids.shape[0], self.length, self.offset).within(window)
         keys = kernels.capacity(self.cache[0]) if self.cache else self.length
+        valid = self.valid
+        if self.first is not None:
+            valid = ops.arange(keys, dtype="int32")[None] >= self.first[:, None]
         return kernels.attention_mask(
-            self.valid, self.length, keys, self.offset, causal=causal, window=window, blocks=blocks
+            valid, self.length, keys, self.offset, causal=causal, window=window, blocks=blocks
         )
 
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, *, mask: Any, scale: float) -> Tensor:

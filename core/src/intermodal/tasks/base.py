@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import keras
 
+from intermodal import kernels
 from intermodal.families import Family
 from intermodal.layers.backbone import Backbone
 from intermodal.layers.parameters import Parameters, Supply, Tree
@@ -124,6 +126,11 @@ class TaskModel(keras.Model):
         if not isinstance(inputs, dict):
             inputs = {self.main_input: inputs}
         return self.compute(self.tensors(), self.backbone.step({**inputs, **(flags or {})}))
+
+    def predict_step(self, *arguments: Any) -> Any:
+        """What Keras compiles for `predict`."""
+        with kernels.inference() if self.jit_compile and not self.run_eagerly else nullcontext():
+            return super().predict_step(*arguments)
 
     def compute_output_spec(self, inputs: Any, **_: Any) -> Any:
         """Output shapes for Keras' symbolic calls, without tracing the backbone."""

@@ -19,7 +19,7 @@ Tensor = Any
 PRODUCT, ATTEND = "intermodal_product", "intermodal_attend"
 
 jax.ffi.register_ffi_target(PRODUCT, jax.ffi.pycapsule(library().native_jax_product), platform="cpu")
-jax.ffi.register_ffi_target(ATTEND, jax.ffi.pycapsule(library().native_jax_attend), platform="cpu")
+jax.ffi.register_ffi_target(ATTEND, jax.ffi.pycapsule(library().native_xla_attend), platform="cpu")
 
 
 def _foreign(target: str, plain: Callable[..., Any], written: dict[int, int] | None = None) -> Callable[..., Any]:
@@ -77,14 +77,24 @@ def _plain_products(x: Tensor, *given: Tensor) -> tuple[Tensor, ...]:
 
 
 def _plain_attend(
-    q: Tensor, k: Tensor, v: Tensor, keys: Tensor, values: Tensor, seen: Tensor, offset: Tensor, scale: Tensor
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    rows: Tensor,
+    slots: Tensor,
+    first: Tensor,
+    cosines: Tensor,
+    sines: Tensor,
+    scale: Tensor,
 ) -> tuple[Tensor, ...]:
-    batch, heads, _, width = q.shape
-    keys, values = (lax.dynamic_update_slice(part, new, (0, 0, offset, 0)) for part, new in ((keys, k), (values, v)))
-    scores = jnp.einsum("bkgd,bksd->bkgs", q.reshape(batch, keys.shape[1], -1, width), keys) * scale
-    weights = jax.nn.softmax(jnp.where(seen[:, None, None], scores, -1e30), axis=-1)
-    y = jnp.einsum("bkgs,bksd->bkgd", weights, values).reshape(batch, heads, 1, width)
-    return y, keys, values
+    ranges, rope = kernels.Ranges(rows if rows.size else None, slots, first), None
+    if cosines.size:
+        rope = tuple(table.reshape(q.shape[0], 1, q.shape[1], -1) for table in (cosines, sines))
+    options: Any = {"width": keys.shape[3], "rope": rope}
+    cache, y = kernels.reference.attend_heads((keys, values), q, k, v, 0, ranges, scale, **options)
+    return y, *cache
 
 
 _products = _foreign(PRODUCT, _plain_products)
@@ -123,20 +133,31 @@ def _scale(tensor: Tensor) -> Tensor:
 
 
 def attend(
-    cache: tuple[Tensor, Tensor], q: Tensor, k: Tensor, v: Tensor, offset: Tensor, seen: Tensor, scale: float
+    cache: tuple[Tensor, Tensor],
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    ranges: kernels.Ranges,
+    scale: float,
+    rope: tuple[Tensor, Tensor] | None,
 ) -> tuple[tuple[Tensor, Tensor], Tensor]:
-    """Write one new key and value of each row to the cache at `offset`, and attend to it up to there; all float32.
+    """Write the keys and values of new tokens to the cache, and attend to what each of them sees; all float32.
 
     Args:
         cache: keys and values (B, K, capacity, D), written in place where a loop carries them.
-        q: (B, N, 1, D). k, v: (B, K, 1, D).
-        offset: below the capacity.
-        seen: (B, capacity) bool, which keys each row sees.
+        q: (A, T, N·D). k, v: (A, T, K·D).
+        ranges: of the A · T tokens.
         scale: of the scores.
+        rope: tables (A or 1, 1, T, D/2) by which q and k are rotated first.
 
     Returns:
-        The cache, and (B, N, 1, D).
+        The cache, and (A, T, N·D).
     """
-    numbers = jnp.asarray(offset, jnp.int32), jnp.asarray(scale, jnp.float32)
-    y, keys, values = _attend(q, k, v, *cache, seen, *numbers)
+    none, tables = jnp.zeros(0, jnp.int32), (jnp.zeros(0, jnp.float32),) * 2
+    if rope is not None:
+        shape = (q.shape[0], 1, *rope[0].shape[2:])
+        tables = tuple(jnp.broadcast_to(table, shape).astype(jnp.float32) for table in rope)
+    rows = none if ranges.rows is None else ranges.rows
+    numbers = (jnp.asarray(x, jnp.int32) for x in (rows, ranges.slots, ranges.first))
+    y, keys, values = _attend(q, k, v, *cache, *numbers, *tables, jnp.asarray(scale, jnp.float32))
     return (keys, values), y

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import tensorflow as tf
+from intermodal.api import kernels
 from tensorflow.compiler.tf2xla.python import xla  # pyright: ignore[reportMissingImports]
 
 from intermodal_native.library import STORED, library
@@ -57,7 +58,7 @@ def _register() -> None:
         raise OSError(f"{paths[0]} of TensorFlow {tf.__version__} does not give XLA's C interface: {error}") from error
     interface.restype = ctypes.c_void_p
     loaded, why = library(), ctypes.create_string_buffer(500)
-    for name, handler in ((PRODUCT, loaded.native_jax_product), (ATTEND, loaded.native_jax_attend)):
+    for name, handler in ((PRODUCT, loaded.native_jax_product), (ATTEND, loaded.native_xla_attend)):
         if not loaded.native_xla_register(interface(), name.encode(), handler, why, len(why)):
             raise OSError(f"XLA in TensorFlow {tf.__version__} takes no foreign functions: {why.value.decode()}")
 
@@ -185,25 +186,37 @@ def _scale(tensor: Tensor) -> Tensor:
 
 
 def attend(
-    cache: tuple[Tensor, Tensor], q: Tensor, k: Tensor, v: Tensor, offset: Tensor, seen: Tensor, scale: float
+    cache: tuple[Tensor, Tensor],
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    ranges: kernels.Ranges,
+    scale: float,
+    rope: tuple[Tensor, Tensor] | None,
 ) -> tuple[tuple[Tensor, Tensor], Tensor]:
-    """Write one new key and value of each row to the cache at `offset`, and attend to it up to there; all float32.
+    """Write the keys and values of new tokens to the cache, and attend to what each of them sees; all float32.
 
-    There is no derivative.
+    All shapes are known. There is no derivative.
 
     Args:
         cache: keys and values (B, K, capacity, D), written in place where a loop carries them.
-        q: (B, N, 1, D). k, v: (B, K, 1, D).
-        offset: below the capacity.
-        seen: (B, capacity) bool, which keys each row sees.
+        q: (A, T, N·D). k, v: (A, T, K·D).
+        ranges: of the A · T tokens.
         scale: of the scores.
+        rope: tables (A or 1, 1, T, D/2) by which q and k are rotated first.
 
     Returns:
-        The cache, and (B, N, 1, D).
+        The cache, and (A, T, N·D).
     """
-    numbers = tf.cast(offset, tf.int32), tf.constant(scale, tf.float32)
-    shapes = [tuple(q.shape), *(tuple(part.shape) for part in cache)]
-    y, keys, values = _foreign(ATTEND, [q, k, v, *cache, seen, *numbers], shapes, written=(3, 4))
+    none, tables = tf.zeros(0, tf.int32), (tf.zeros(0),) * 2
+    if rope is not None:
+        shape = (q.shape[0], 1, *rope[0].shape[2:])
+        tables = tuple(tf.cast(tf.broadcast_to(table, shape), tf.float32) for table in rope)
+    rows = none if ranges.rows is None else ranges.rows
+    numbers = [tf.cast(x, tf.int32) for x in (rows, ranges.slots, ranges.first)]
+    operands = [q, k, v, *cache, *numbers, *tables, tf.constant(scale, tf.float32)]
+    shapes = [tuple(x.shape) for x in (q, *cache)]
+    y, keys, values = _foreign(ATTEND, operands, shapes, written=(3, 4))
     return (keys, values), y
 
 

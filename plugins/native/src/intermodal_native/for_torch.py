@@ -11,6 +11,7 @@ from struct import Struct
 from typing import NamedTuple
 
 import torch
+from intermodal.api import kernels
 from torch import Tensor
 
 from intermodal_native import library
@@ -29,7 +30,7 @@ _product = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_char
     ("native_product", _native)
 )
 _matrix = Struct("@PPqqiiPq")  # struct matrix
-_attention = Struct("@9P8qf0P")  # struct attention
+_attention = Struct("@11P7qf0P")  # struct attention
 _pointers = [Struct(f"@{count}P") for count in range(16)]
 
 
@@ -157,47 +158,43 @@ def attend(
     q: Tensor,
     k: Tensor,
     v: Tensor,
-    offset: int,
-    seen: Tensor | None,
+    ranges: kernels.Ranges,
     scale: float,
     rope: tuple[Tensor, Tensor] | None = None,
 ) -> Tensor | None:
-    """Write one new key and value of each row to the cache at `offset`, and attend to it up to there.
+    """Write the keys and values of new tokens to the cache, and attend to what each of them sees.
 
     Args:
         keys, values: the cache, (B, K, capacity, D) float32, contiguous; written to.
-        q: (B, N, 1, D), or (B, 1, N·D). k, v: with K for N.
-        offset: below the capacity.
-        seen: (B or 1, 1, 1, offset + 1) bool, which keys each row sees; None when all. At least one.
+        q: (A, T, N·D). k, v: with K for N.
+        ranges: of the A · T tokens.
         scale: of the scores.
-        rope: tables as `rotate` takes them, by which q and k are rotated first.
+        rope: tables (A or 1, 1, T, D) as `rotate` takes them, by which q and k are rotated first.
 
     Returns:
         The values attended to, shaped as q.
     """
     batch, groups, capacity, width = keys.shape
-    size = q.numel()
-    heads = size // (batch * width)
+    lead, length, size = q.shape
+    tokens, shape = lead * length, (lead, length, groups * width)
     if not takes(q) or not takes(keys) or not keys.is_contiguous() or not values.is_contiguous():
         return None
-    if q.shape[0] != batch or (q.shape[1] if q.ndim == 3 else q.shape[2]) != 1 or size != batch * heads * width:
+    if size % (groups * width) or k.shape != shape or v.shape != shape:
         return None
-    if k.numel() != batch * groups * width or heads % groups or not 0 <= offset < capacity:
+    rows, slots, first = (x if x is None else x.contiguous() for x in ranges)
+    if any(x is not None and (x.dtype is not torch.int32 or x.shape != (tokens,)) for x in (rows, slots, first)):
         return None
-    address = step = 0
-    if seen is not None:
-        if seen.dtype is not torch.bool or not seen.is_contiguous() or seen.shape[1:] != (1, 1, offset + 1):
-            return None
-        address, step = seen.data_ptr(), offset + 1 if seen.shape[0] > 1 else 0
-    cosines = sines = turn = 0
+    cosines = sines = step = 0
     if rope is not None:
-        if rope[0].shape[1:] != (1, 1, width) or width % 2 or not rope[0].is_contiguous():
+        if rope[0].shape[-1] != width or width % 2 or rope[0].dtype is not torch.float32:
             return None
-        cosines, sines, turn = rope[0].data_ptr(), rope[1].data_ptr(), width if len(rope[0]) > 1 else 0
+        tables = [table.expand(lead, 1, length, width).contiguous() for table in rope]
+        # The second halves are the plain cosines and sines.
+        cosines, sines = (table.data_ptr() + table.element_size() * (width // 2) for table in tables)
+        step = width
     q, k, v = q.contiguous(), k.contiguous(), v.contiguous()
     y = torch.empty_like(q)
-    packed = _attention.pack(
-        *(q.data_ptr(), k.data_ptr(), v.data_ptr(), keys.data_ptr(), values.data_ptr(), y.data_ptr(), address),
-        *(cosines, sines, batch, heads, groups, width, capacity, offset, step, turn, scale),
-    )
-    return y if _native.native_attend(packed) else None
+    addresses = (0 if x is None else x.data_ptr() for x in (q, k, v, keys, values, y, rows, slots, first))
+    numbers = (tokens, batch, size // width, groups, width, capacity, step)
+    fault = _native.native_attend(_attention.pack(*addresses, cosines, sines, *numbers, scale))
+    return y if fault is None else None

@@ -74,6 +74,7 @@ def library() -> ctypes.CDLL:
     loaded.native_gate.argtypes = [ctypes.c_int, *3 * [ctypes.c_void_p], ctypes.c_int64]
     loaded.native_gate.restype = None
     loaded.native_attend.argtypes = [ctypes.c_char_p]
+    loaded.native_attend.restype = ctypes.c_char_p
     loaded.native_xla_register.argtypes = [*(ctypes.c_void_p, ctypes.c_char_p) * 2, ctypes.c_size_t]
     loaded.native_dequantize.argtypes = [
         ctypes.c_int,

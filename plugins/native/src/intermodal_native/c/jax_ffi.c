@@ -1,4 +1,4 @@
-/* Products and attention as XLA calls them. */
+/* Products as XLA calls them. */
 #include "xla.h"
 
 enum { MOST_WEIGHTS = 8 };
@@ -51,51 +51,4 @@ EXPORT void *native_jax_product(struct call *call)
     }
     native_product(x->data, m, weights, (int)count, y);
     return NULL;
-}
-
-/* Whether a buffer is float32 of the shape (a, b, c, d). */
-static int is(const struct buffer *buffer, int64_t a, int64_t b, int64_t c, int64_t d)
-{
-    const int64_t *shape = buffer->shape;
-    return buffer->dtype == F32 && buffer->rank == 4 && shape[0] == a && shape[1] == b && shape[2] == c && shape[3] == d;
-}
-
-/* Arguments: q (B, N, 1, D), k and v (B, K, 1, D), keys and values (B, K, C, D), all float32; which keys each row sees
-   (B, C) bool, the offset () int32 and the scale () float32.
-   Results: y as q, keys and values, which are those given: the new ones are written to them. */
-EXPORT void *native_jax_attend(struct call *call)
-{
-    if (is_question(call))
-        return NULL;
-    struct buffer **given = call->arguments.items, **results = call->results.items;
-    if (call->arguments.count != 8 || call->results.count != 3 || given[0]->rank != 4 || given[3]->rank != 4)
-        return refuse(call, "attention to a cache takes eight arguments");
-    const int64_t *q = given[0]->shape, *keys = given[3]->shape, *seen = given[5]->shape;
-    struct attention a = {
-        .q = given[0]->data,
-        .k = given[1]->data,
-        .v = given[2]->data,
-        .keys = results[1]->data,
-        .values = results[2]->data,
-        .y = results[0]->data,
-        .seen = given[5]->data,
-        .batch = q[0],
-        .heads = q[1],
-        .groups = keys[1],
-        .width = q[3],
-        .capacity = keys[2],
-        .offset = *(int32_t *)given[6]->data,
-        .seen_step = keys[2],
-        .scale = *(float *)given[7]->data,
-    };
-    if (!is(given[0], a.batch, a.heads, 1, a.width) || !is(given[1], a.batch, a.groups, 1, a.width)
-        || !is(given[2], a.batch, a.groups, 1, a.width) || !is(given[3], a.batch, a.groups, a.capacity, a.width)
-        || !is(given[4], a.batch, a.groups, a.capacity, a.width) || given[5]->dtype != PRED || given[5]->rank != 2
-        || seen[0] != a.batch || seen[1] != a.capacity || a.heads % a.groups)
-        return refuse(call, "the tensors of an attention to a cache do not fit each other");
-    if (a.keys != given[3]->data || a.values != given[4]->data)
-        return refuse(call, "the cache of an attention was not given to be written to");
-    if (a.offset < 0 || a.offset >= a.capacity)
-        return refuse(call, "an attention's new key is beyond its cache");
-    return native_attend(&a) ? NULL : refuse(call, "there is no memory for an attention");
 }

@@ -48,19 +48,22 @@ EXPORT void native_rotate(const float *x, const float *cosines, const float *sin
 enum { SILU, GELU_TANH };
 EXPORT void native_gate(int activation, const float *gate, const float *up, float *y, int64_t count);
 
-/* Attention of one new token of each row to a cache and itself; `for_torch.py` packs this structure. */
+/* Attention of new tokens, of any rows, to a cache and to each other; `for_torch.py` packs this structure.
+
+   A token's key and value are written to its row of the cache, at its slot, and it sees the keys of its row from `first`
+   to its slot. Keys that some token sees have to be written: in the cache before, or by a token of this call. A token
+   whose slot is before `first` sees nothing and gives zeros; one whose slot is -1 is not written either. */
 struct attention {
-    const float *q, *k, *v;   /* (batch, heads, width) of q, (batch, groups, width) of k and v */
+    const float *q, *k, *v;   /* (tokens, heads, width) of q, (tokens, groups, width) of k and v */
     float *keys, *values, *y; /* the cache (batch, groups, capacity, width), and the result, as q */
-    const uint8_t *seen;      /* which keys each row sees, the new one included, or NULL */
-    const float *cosines, *sines; /* q and k are rotated by these first, as `native_rotate` does, or NULL */
-    int64_t batch, heads, groups, width, capacity;
-    int64_t offset;                /* keys in the cache: the new one is written behind them */
-    int64_t seen_step, table_step; /* from row to row */
+    const int32_t *rows, *slots, *first; /* of each token; rows may be NULL: each has as many tokens, one after the other */
+    const float *cosines, *sines; /* of half a head, by which q and k are rotated first, or NULL */
+    int64_t tokens, batch, heads, groups, width, capacity;
+    int64_t table_step; /* from a token's cosines and sines to the next one's */
     float scale;
 };
-/* Returns 0, and has done nothing, where there is no memory for what lies between. */
-EXPORT int native_attend(const struct attention *a);
+/* Returns NULL, or what is wrong; then nothing was written. */
+EXPORT const char *native_attend(const struct attention *a);
 
 /* Values of GGUF's packed blocks of ggml's number `type`, in float32, float16 or bfloat16; `book` is the type's code book,
    signed bytes, where it has one. Returns 0, and writes nothing, where the sizes (bytes, values) do not go together. */

@@ -11,7 +11,7 @@
 enum { FIRST_MINOR = 1, LAST_MINOR = 3, INVALID_ARGUMENT = 3, METADATA = 1 };
 
 /* XLA's numbers of the dtypes. */
-enum { PRED = 1, S8 = 2, U8 = 6, F16 = 10, F32 = 11, BF16 = 16 };
+enum { S8 = 2, S32 = 4, U8 = 6, F16 = 10, F32 = 11, BF16 = 16 };
 
 struct extension {
     size_t size;
