@@ -47,8 +47,18 @@ def check(native, x, weights, scales=None):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("m", [1, 2, 3, 5, 6, 7, 13, 32, 33, 96, 107])
+@pytest.mark.parametrize("m", [1, 2, 3, 5, 6, 7, 13, 19, 20, 33, 49, 96, 107])
 @pytest.mark.parametrize(("n", "k"), [(1, 1), (3, 15), (64, 64), (37, 203), (101, 1030)])
 def test_a_product_is_numpy_s(native, dtype, m, n, k):
     x = random.standard_normal((m, k)).astype("float32")
     check(native, x, [stored(random.standard_normal((n, k)), dtype)])
+
+
+@pytest.mark.parametrize(
+    ("dtype", "m", "n", "k"),
+    [*((dtype, 33, 50, 4133) for dtype in DTYPES), ("float32", 400, 20, 6000), ("bfloat16", 500, 97, 40)],
+)
+def test_what_is_computed_in_several_parts_is_added_up(native, dtype, m, n, k):
+    """More columns than are widened at a time, and more rows than one thread multiplies or are rearranged at a time."""
+    weights = [stored(random.standard_normal((rows, k)), dtype) for rows in (n, 8)]
+    check(native, random.standard_normal((m, k)).astype("float32"), weights, [np.full(n, 0.5, "float32"), None])

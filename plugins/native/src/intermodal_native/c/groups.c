@@ -1,4 +1,5 @@
-/* Products of weights in groups: a row of x meets them as they are stored, several rows meet a few of them widened. */
+/* Products of weights in groups: a row of x meets them as they are stored, several rows meet a few of them widened. Where
+   x is in panels, `panels_path.c` widens them. */
 #include <stdlib.h>
 
 #include "products_path.h"
@@ -19,19 +20,19 @@ static widen *const WIDEN[PATHS] = {widen_groups_baseline};
 void multiply_groups(const float *x, int64_t m, const struct matrix *w, float *y, int64_t first, int64_t last)
 {
     const int path = native_path();
-    const int64_t k = w->columns, most = m >= MANY ? PANEL_ROWS : FEW_ROWS;
-    float *wide = m > 1 ? aligned_alloc(64, (size_t)(most * k) * sizeof *wide) : NULL;
+    const int64_t k = w->columns;
+    float *wide = m > 1 ? aligned_alloc(64, (size_t)(FEW_ROWS * k) * sizeof *wide) : NULL;
     if (!wide) { /* nor is it needed: each row of x by itself is only slower */
         for (int64_t row = first; row < last; row++)
             for (int64_t line = 0; line < m; line++)
                 y[line * w->rows + row] = DOT[path](x + line * k, w, row);
         return;
     }
-    for (int64_t row = first; row < last; row += most) {
-        int64_t count = last - row < most ? last - row : most;
+    for (int64_t row = first; row < last; row += FEW_ROWS) {
+        int64_t count = last - row < FEW_ROWS ? last - row : FEW_ROWS;
         for (int64_t i = 0; i < count; i++)
             WIDEN[path](wide + i * k, w, row + i);
-        multiply_span(FLOAT32, (struct span){x, wide, NULL, y + row, m, w->rows, k, 0, count});
+        multiply_span(FLOAT32, (struct span){.x = x, .weight = wide, .y = y + row, .m = m, .n = w->rows, .k = k, .last = count});
     }
     free(wide);
 }

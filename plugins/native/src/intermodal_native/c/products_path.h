@@ -10,20 +10,27 @@ struct span {
     const float *scale;
     float *y;
     int64_t m, n, k, first, last;
+    const struct matrix *groups; /* the weight and its scale, where it is in groups, or NULL */
+    int packed;                  /* x is in panels */
 };
 
 void product_baseline(int dtype, struct span s);
 void product_avx2(int dtype, struct span s);
 void product_avx512(int dtype, struct span s);
 
-/* The same, faster where x has many rows. */
+/* The same for up to PANEL_ROWS rows of a weight, in groups or not, and an x in panels: faster where x has many rows. */
+enum { PANEL_ROWS = 48 };
 void panels_baseline(int dtype, struct span s);
 void panels_avx2(int dtype, struct span s);
 void panels_avx512(int dtype, struct span s);
 
-/* Rows of x above which `panels` is the faster one; `multiply_span` chooses. */
-enum { MANY = 96 };
-enum { PANEL_ROWS = 48 }; /* a multiple of what every path puts into a panel */
+/* Puts x (m, k) into panels: as many rows as there are, up to a multiple of PACK_ROUND, and PACK_UNIT of them apart. */
+enum { PACK_UNIT = 96, PACK_ROUND = 16 };
+void pack_baseline(const float *x, int64_t m, int64_t k, float *packed);
+void pack_avx2(const float *x, int64_t m, int64_t k, float *packed);
+void pack_avx512(const float *x, int64_t m, int64_t k, float *packed);
+
+/* One of the two, by the processor's own path. */
 void multiply_span(int dtype, struct span s);
 
 /* Rows `first` to `last - 1` of a weight in groups times x (m, columns), into those columns of y (m, rows). */
