@@ -55,3 +55,17 @@ def test_greedy_ids_are_those_of_the_same_values_widened(tmp_path, stored, lengt
     expected = [continued(values, row) for row in rows]
     assert np.asarray(got)[:, longest:].tolist() == expected
     assert len({tuple(row) for row in expected}) == len(rows)
+
+
+@pytest.mark.skipif(keras.backend.backend() != "torch", reason="PyTorch's threads")
+def test_pytorch_has_its_threads_again_after_generation(tmp_path):
+    import torch
+
+    save_reference(make_reference("LlamaForCausalLM", CONFIG, seed=2), tmp_path)
+    model, threads = intermodal.load(tmp_path), torch.get_num_threads()
+    try:
+        torch.set_num_threads(3)
+        model.generate({"input_ids": np.array([prompts(40)[0]])}, max_new_tokens=3, do_sample=False)
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(threads)
