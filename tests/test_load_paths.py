@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 import safetensors.numpy
 from intermodal.dtypes import numpy_dtype
+from intermodal.examination import examine
+from intermodal.plugins import Plugins
 from intermodal.testing.reference import make_reference, save_reference
 from intermodal.weights.memory import from_backend
 from safetensors import safe_open
@@ -136,6 +138,52 @@ def test_fit_changes_the_model_and_never_its_source(way):
     assert not np.array_equal(from_backend(variable.value), loaded), "fit trained nothing"
     del model, variable
     assert digest(source) == before
+
+
+def test_predict_and_evaluate_leave_weights_where_they_were_loaded(published, tmp_path):
+    """What is mapped stays mapped: a step that took the weights and gave them back would copy the model."""
+    model = intermodal.load(shifted(published, tmp_path / "model", 0), progress=False)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(optimizer=keras.optimizers.SGD(1.0), loss=loss, metrics=["sparse_categorical_accuracy"])
+    labels = np.roll(IDS, -1, axis=1)
+
+    def places():
+        return [from_backend(variable.value).ctypes.data for variable in model.variables]
+
+    def by_hand():
+        logits = keras.ops.convert_to_numpy(model({"input_ids": IDS}))
+        right = (logits.argmax(-1) == labels).mean()
+        return logits, [float(keras.ops.mean(loss(labels, logits))), right]
+
+    before = places()
+    for _ in range(2):  # and again after training, which does replace them
+        logits, measured = by_hand()
+        np.testing.assert_allclose(model.predict({"input_ids": IDS}, batch_size=1, verbose=0), logits, atol=1e-5)
+        np.testing.assert_allclose(model.predict_on_batch({"input_ids": IDS}), logits, atol=1e-5)
+        found = model.evaluate({"input_ids": IDS}, labels, batch_size=1, verbose=0)
+        np.testing.assert_allclose(found, measured, rtol=1e-5)
+        np.testing.assert_allclose(model.test_on_batch({"input_ids": IDS}, labels), measured, rtol=1e-5)
+        assert places() == before
+        model.fit({"input_ids": IDS}, labels, batch_size=2, verbose=0)
+        assert not np.allclose(by_hand()[0], logits)
+        before = places()
+
+
+def test_a_checkpoint_is_examined_with_one_weight_map(published, monkeypatch):
+    """Maps of a large model take longer than its headers, and other tasks' are of no interest to what fits."""
+    asked = []
+    ask = Plugins.weight_map
+
+    def weight_map(plugins, loaded, config, task):
+        asked.append(task)
+        return ask(plugins, loaded, config, task)
+
+    monkeypatch.setattr(Plugins, "weight_map", weight_map)
+    examined = examine(str(published))
+    assert asked == [examined.task] == ["text-generation"]
+    asked.clear()
+    assert set(examine(str(published), "feature-extraction").plan.ignored) == {"lm_head.weight"}
+    assert len(asked) > 1, "a head without a place is looked for in the other tasks' maps"
 
 
 MEASURE = """

@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import functools
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -214,22 +215,28 @@ def plan_for(
     A head of another task is left alone even where the names agree: `score.weight` of a token classifier is no
     sequence classifier. A task that is part of the other (`tasks.PARTS`) has the very same head.
     """
-    heads = head_names(owner, config, checkpoint.dialect)
-    others = set().union(*(names for its_task, names in heads.items() if its_task != task)) - heads.get(task, set())
+
+    @functools.cache
+    def heads() -> dict[str, set[str]]:
+        return head_names(owner, config, checkpoint.dialect)  # it takes a map for each task, and is seldom needed
+
+    def others() -> Iterator[str]:
+        own = heads().get(task, set())
+        for its_task, names in heads().items():
+            yield from () if its_task == task else names - own
+
     tensors = dict(checkpoint.tensors)
     another = saved is not None and saved != task and task not in PARTS.get(saved, ())
-    if another and saved not in PARTS.get(task, ()):
-        foreign = heads.get(saved or "", set()) if task != BACKBONE_TASK else set()
-        others |= foreign & set(tensors)
+    hidden = {}
+    if another and task != BACKBONE_TASK and saved not in PARTS.get(task, ()):
+        foreign = heads().get(saved or "", set())
         hidden = {name: tensors.pop(name) for name in foreign & set(tensors)}
-    else:
-        hidden = {}
     plan = make_plan(
         weight_map,
         tensors,
         checkpoint.dialect,
         new_head=another,
-        heads_elsewhere=others,
+        heads_elsewhere=others(),
         strict=strict,
         ignore_mismatched_sizes=ignore_mismatched_sizes,
     )

@@ -13,7 +13,7 @@ import numpy as np
 from intermodal.dtypes import numpy_dtype
 from intermodal.errors import CheckpointError
 
-CHUNK = 64 << 20
+CHUNK = 128 << 20
 """Bytes of one read. A thread needs Python's lock between reads, and whoever has it may keep it long, so they are
 large; yet not so large that an interrupt waits for seconds."""
 

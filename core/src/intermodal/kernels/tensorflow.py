@@ -151,7 +151,8 @@ def embedding(ids: Tensor, w: Bundle, dtype: str) -> Tensor:
     """As `reference.embedding`."""
     if in_groups(w.weight, w.scale, w.minimum):
         return reference.embedding(ids, w, dtype)
-    rows = tf.cast(tf.gather(w.weight, ids), dtype)
+    # Of a variable that rows are gathered from TensorFlow makes a copy, and another whenever it is read from then on.
+    rows = tf.cast(tf.gather(tf.convert_to_tensor(w.weight), ids), dtype)
     return rows if w.scale is None else rows * tf.cast(tf.gather(w.scale, ids), dtype)
 
 

@@ -177,9 +177,9 @@ def _build(
     if names[0] == "tokenizer.json":
         import tokenizers
 
-        text = read_text(repository, names[0], MAX_JSON)
+        data = repository.read_small(names[0], MAX_JSON)  # as text it would take up to four times the memory
         with guarded(origin):
-            return tokenizers.Tokenizer.from_str(text), {}
+            return tokenizers.Tokenizer.from_buffer(data), {}
     if names[0] == "vocab.json":
         from intermodal.processing.byte_level_bpe import build_byte_level_bpe
 

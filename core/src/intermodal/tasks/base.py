@@ -143,6 +143,26 @@ class TaskModel(keras.Model):
     def output_spec(self, batch: int | None, length: int | None) -> Any:
         """`KerasTensor`s of the outputs for hidden states (batch, length, width), of tokens where there are any."""
 
+    def make_predict_function(self, force: bool = False) -> Any:
+        """Compile what `predict` calls, as Keras does; on JAX so that weights stay where they are: see `steps_jax`."""
+        if not (keras.backend.backend() == "jax" and self.jit_compile and not self.run_eagerly):
+            return super().make_predict_function(force)
+        if force or self.predict_function is None:
+            from intermodal.tasks.steps_jax import predict_step
+
+            self.predict_function = self._make_function(predict_step(self), concatenate_outputs=True)
+        return self.predict_function
+
+    def make_test_function(self, force: bool = False) -> Any:
+        """Compile what `evaluate` calls, likewise."""
+        if not (keras.backend.backend() == "jax" and self.jit_compile and not self.run_eagerly):
+            return super().make_test_function(force)
+        if force or self.test_function is None:
+            from intermodal.tasks.steps_jax import test_step
+
+            self.test_function = self._make_function(test_step(self))
+        return self.test_function
+
     # --- changing the weights ----------------------------------------------------------------------------------------
 
     def enable_lora(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import mmap
 from typing import Any
 
 import numpy as np
@@ -12,14 +13,26 @@ from intermodal.dtypes import numpy_dtype
 # Alignment below which JAX copies in silence, and at which TensorFlow's kernels abort the process.
 ALIGNMENT = 64
 
+_OWN_PAGES = 1 << 18  # bytes from which an array gets pages of its own
+_PRIVATE: dict[str, int] = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}
+
 
 def aligned_empty(shape: tuple[int, ...], dtype: str) -> np.ndarray:
     """An uninitialised array whose first byte is at a multiple of 64. It is touched for the first time when filled."""
     kind = numpy_dtype(dtype)
     nbytes = math.prod(shape) * kind.itemsize
-    raw = np.empty(nbytes + ALIGNMENT, dtype=np.uint8)
+    raw = _pages(nbytes) if nbytes >= _OWN_PAGES else np.empty(nbytes + ALIGNMENT, dtype=np.uint8)
     start = -raw.ctypes.data % ALIGNMENT
     return raw[start : start + nbytes].view(kind).reshape(shape)
+
+
+def _pages(nbytes: int) -> np.ndarray:
+    """Memory straight from the system, which it goes back to as soon as the array is gone.
+
+    numpy asks for huge pages. Where the system has to find such pages first, as in a virtual machine, their first touch
+    takes several times as long as that of as many small ones, and products are no faster in them.
+    """
+    return np.frombuffer(mmap.mmap(-1, nbytes, **_PRIVATE), np.uint8)
 
 
 def takes_in_place(values: np.ndarray) -> bool:
@@ -90,7 +103,11 @@ def from_backend(tensor: Any) -> np.ndarray:
             bits = getattr(torch, np.dtype(_TORCH_BY_BITS[name][0]).name)
             return tensor.view(bits).numpy().view(numpy_dtype(name))
         return tensor.numpy()
-    return tensor.numpy() if keras.backend.backend() == "tensorflow" else np.asarray(tensor)
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        tensor = tf.convert_to_tensor(tensor)  # variables copy
+    return np.asarray(tensor)
 
 
 _TORCH_BY_BITS = {

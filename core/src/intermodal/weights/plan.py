@@ -78,7 +78,7 @@ def make_plan(
         tensors: what the checkpoint's headers say.
         dialect: whose names they are.
         new_head: the checkpoint is known to be of another task: a head that is missing is made anew.
-        heads_elsewhere: patterns of heads that this task does not ask for.
+        heads_elsewhere: names of heads that this task does not ask for; only looked at if a tensor has no other place.
         strict: unexpected tensors are an error; else they are reported as ignored.
         ignore_mismatched_sizes: variables whose tensors have another shape are made anew, instead of an error.
 
@@ -172,20 +172,24 @@ def _unused(
     strict: bool,
 ) -> tuple[dict[str, str], list[str]]:
     ignored: dict[str, str] = {}
-    unexpected: list[str] = []
-    others = set(heads_elsewhere)
+    left: list[TensorInfo] = []
     for name, info in tensors.items():
         if name in used:
             continue
         reason = next((rule.reason for rule in weight_map.ignored if rule.matches(name)), None)
-        if reason is None and name in others:
-            reason = "the head of another task"
-        if reason is None and not strict:
-            reason = "unexpected, and strict=False"
         if reason is None:
-            unexpected.append(f"{name} {info.shape}")
+            left.append(info)
         else:
             ignored[name] = reason
+    unexpected: list[str] = []
+    others = set(heads_elsewhere) if left else set()
+    for info in left:
+        if info.name in others:
+            ignored[info.name] = "the head of another task"
+        elif not strict:
+            ignored[info.name] = "unexpected, and strict=False"
+        else:
+            unexpected.append(f"{info.name} {info.shape}")
     return ignored, unexpected
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 # Two threads reach the memory's speed where it was measured; more contend for it.
 _THREADS = max(1, min(4, os.cpu_count() or 1))
 
-_BATCH = 64 << 20
+_BATCH = 128 << 20
 """Bytes of variables that a thread reads at once: one call of the system for many small tensors, so that threads
 seldom wait for Python while the tokenizer is built."""
 
