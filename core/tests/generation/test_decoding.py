@@ -60,6 +60,46 @@ def test_a_prompt_longer_than_a_piece_and_a_growing_cache(model, reference, monk
     assert generate(model, [prompt], 120, steps=64)[0].tolist() == continued(reference, prompt, 120)
 
 
+def test_prompts_of_any_lengths_beside_each_other(model, reference, monkeypatch):
+    """One token, one much longer than the others, and a cache that grows behind them."""
+    prompts = [PROMPTS[0][:1], np.random.default_rng(3).integers(0, V, 300).tolist(), PROMPTS[1], PROMPTS[0][:2]]
+    monkeypatch.setattr(decoding, "AHEAD", 8)
+    expected = [continued(reference, prompt, 220) for prompt in prompts]
+    assert generate(model, prompts, 220, steps=64).tolist() == expected
+    assert generate(model, prompts[:1], 9).tolist() == [expected[0][:9]]
+
+
+def test_ids_do_not_depend_on_how_prompts_are_read(model, monkeypatch):
+    prompts = [*PROMPTS, PROMPTS[0][:1]]
+    packed = generate(model, prompts, 12)
+    sampled = generate(model, prompts, 12, Mode(V, sample=True, penalty=True), controls(repetition_penalty=1.3), 5)
+    monkeypatch.setattr(type(loop_of(model)), "packs", lambda self, cache: False)
+    assert generate(model, prompts, 12).tolist() == packed.tolist()
+    again = generate(model, prompts, 12, Mode(V, sample=True, penalty=True), controls(repetition_penalty=1.3), 5)
+    assert again.tolist() == sampled.tolist()
+
+
+@pytest.mark.parametrize(
+    ("lengths", "pieces"),
+    [((1, 1), []), ((30, 36), [64]), ((200, 1, 230), [256, 256]), ((200, 1, 90), 5 * [64]), ((68,), [64, 64])],
+)
+def test_pieces_hold_every_token_but_the_last_ones(lengths, pieces):
+    prompts = [RANDOM.integers(1, V, length).tolist() for length in lengths]
+    batch = pad_left(prompts, max(lengths))
+    filled, short = (list(batch.pieces(filled=filled)) for filled in (True, False))
+    assert [len(piece.ids) for piece in filled] == pieces
+    for found in (filled, short):
+        read = [[0] * max(lengths) for _ in lengths]
+        for piece in found:
+            for token, position, row, slot, first in zip(*(values.tolist() for values in piece), strict=True):
+                if slot >= 0:
+                    read[row][slot] = token
+                    assert position == slot - first
+                    assert first == max(lengths) - lengths[row]
+        assert [row[:-1] for row in read] == batch.ids[:, :-1].tolist()
+    assert sum(len(piece.ids) for piece in short) == sum(lengths) - len(lengths)
+
+
 def test_a_cache_that_is_just_large_enough_does_not_grow(model, monkeypatch):
     monkeypatch.setattr(decoding, "grow", None)
     room = 256 - 64
@@ -174,7 +214,8 @@ def test_lengths_numbers_and_new_weights_compile_nothing_anew(folder, reference)
         reference.model.norm.weight.data = original
     if not loop_of(model).compiled:
         return
-    assert loop_of(model).compilations() == {"read": 1, "settle": 1, "run": 1}
+    first = {"settle": 1} if not loop_of(model).packs(model.backbone.new_cache(1, 4)) else {}
+    assert loop_of(model).compilations() == {"read": 1, "run": 1, **first}
     generate(model, PROMPTS[:1], 5, mode=Mode(V, sample=True), seed=0)
     generate(model, PROMPTS[:1], 5, mode=Mode(V, sample=True), numbers=controls(temperature=0.2, min_p=0.1), seed=0)
-    assert loop_of(model).compilations() == {"read": 1, "settle": 2, "run": 2}
+    assert loop_of(model).compilations() == {"read": 1, "run": 2, **dict.fromkeys(first, 2)}

@@ -102,8 +102,8 @@ class Decoding:
             finished=loop.tensor(np.zeros(rows, bool)),
             left=loop.tensor(limits),
             seen=loop.tensor(batch.seen(self._mode.tokens)) if self._mode.penalty else None,
-            offset=np.int32(used) if loop.compiled else used,
-            count=np.int32(0) if loop.compiled else 0,
+            offset=loop.tensor(np.asarray(used, np.int32)) if loop.compiled else used,
+            count=loop.tensor(np.asarray(0, np.int32)) if loop.compiled else 0,
         )
 
     @property
