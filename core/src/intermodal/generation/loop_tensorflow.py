@@ -110,8 +110,8 @@ class Loop:
 class _Program:
     """A function of trees, compiled for tensors of certain shapes, and called with their leaves alone.
 
-    TensorFlow looks at each argument of its functions, and into trees, at every call: for the weights that takes as long
-    as a token. The operation that calls a function does not.
+    TensorFlow's functions look at each argument, and into trees, at every call, which for the weights takes as long as
+    a token. The operation that calls a function does not.
     """
 
     def __init__(self, function: Callable[..., Any], arguments: Any, leaves: list[Any]) -> None:
