@@ -4,6 +4,7 @@ The file is found through GEMMA3_GGUF, or put together from the packages `gemma3
 -part4) where they are installed.
 """
 
+import functools
 import hashlib
 import importlib.util
 import os
@@ -51,6 +52,7 @@ def real(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def expected(real, request) -> dict[str, list]:
     """transformers' ids of `TEXTS`, and the prompt with 64 tokens more. Computed once for all backends, and kept."""
+    import gguf
     import torch
     import transformers
 
@@ -58,8 +60,10 @@ def expected(real, request) -> dict[str, list]:
     kept = request.config.cache.get(key, None)
     if kept is not None and kept["texts"] == TEXTS:
         return kept
-    tokenizer = transformers.AutoTokenizer.from_pretrained(real.parent, gguf_file=real.name)
-    model = transformers.AutoModelForCausalLM.from_pretrained(real.parent, gguf_file=real.name, dtype=torch.float32)
+    with pytest.MonkeyPatch.context() as patch:  # it asks for the file three times, and gguf walks it for 12 s
+        patch.setattr(gguf, "GGUFReader", functools.cache(gguf.GGUFReader))
+        tokenizer = transformers.AutoTokenizer.from_pretrained(real.parent, gguf_file=real.name)
+        model = transformers.AutoModelForCausalLM.from_pretrained(real.parent, gguf_file=real.name, dtype=torch.float32)
     ids = torch.tensor([tokenizer.encode(PROMPT)])
     options = {"max_new_tokens": 64, "do_sample": False, "eos_token_id": None}
     greedy = model.eval().generate(ids, attention_mask=torch.ones_like(ids), **options)[0].tolist()

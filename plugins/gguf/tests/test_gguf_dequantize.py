@@ -1,5 +1,7 @@
 """Every storage type against the gguf package's own dequantisers, bit for bit."""
 
+import subprocess
+import sys
 import tracemalloc
 
 import gguf
@@ -122,3 +124,23 @@ def test_scratch_memory_does_not_grow_with_the_tensor():
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < out.nbytes / 2
+
+
+WITHOUT_BOOKS = """
+import sys
+import numpy as np
+from intermodal_gguf.dequantize import dequantize_into
+from intermodal_gguf.types import STORAGE_TYPES
+
+for storage in STORAGE_TYPES.values():
+    if storage.packed and not storage.name.startswith(("IQ1", "IQ2", "IQ3")):
+        out = np.ones(4 * storage.block, np.float32)
+        dequantize_into(storage, lambda offset, packed: packed.fill(0), out)
+print(*sys.modules)
+"""
+
+
+def test_types_without_code_books_do_not_import_the_gguf_package():
+    """It brings pydantic, sentencepiece and others, which take 40 MB."""
+    done = subprocess.run([sys.executable, "-c", WITHOUT_BOOKS], capture_output=True, text=True, check=True)
+    assert not {"gguf", "pydantic", "sentencepiece"} & set(done.stdout.split())

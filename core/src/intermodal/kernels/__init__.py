@@ -18,6 +18,7 @@ elif keras.backend.backend() == "torch":
 else:
     from intermodal.kernels import tensorflow as _native
 
+from intermodal.kernels import reference as reference
 from intermodal.kernels.bundle import Bundle
 from intermodal.kernels.groups import in_groups, widen_groups
 from intermodal.kernels.ops import ops

@@ -349,8 +349,9 @@ def takes_ranges(cache: Cache) -> bool:
 def attend(cache: Cache, q: Tensor, k: Tensor, v: Tensor, offset: Any, mask: Any, scale: float) -> tuple[Cache, Tensor]:
     """As `reference.attend`."""
     if isinstance(mask, Ranges):
-        width, merged = q.shape[3], (merge_heads(x) for x in (q, k, v))
-        cache, y = _attend_ranges(cache, *merged, mask, scale, width, None)
+        width = q.shape[3]
+        q, k, v = (merge_heads(x) for x in (q, k, v))
+        cache, y = _attend_ranges(cache, q, k, v, mask, scale, width, None)
         return cache, split_heads(y, width)
     cache, k, v = append(cache, k, v, offset)
     return cache, attention(q, k, v, mask, scale)
@@ -358,7 +359,7 @@ def attend(cache: Cache, q: Tensor, k: Tensor, v: Tensor, offset: Any, mask: Any
 
 def _attend_ranges(
     cache: Cache, q: Tensor, k: Tensor, v: Tensor, mask: Ranges, scale: float, width: int, rope: Any
-) -> tuple[Cache, Tensor]:
+) -> tuple[Any, Tensor]:
     """`attend_heads` where the mask is ranges."""
     compiled = _compiled()
     if compiled is not None and q.dtype == jnp.float32:

@@ -314,17 +314,18 @@ def attend_ranges(cache: Cache, q: Tensor, k: Tensor, v: Tensor, ranges: Ranges,
     q (A, N, T, D), k and v (A, K, T, D) of A · T tokens in all → (A, N, T, D). The cache is (B, K, C, D).
     """
     lead, length, (batch, _, capacity, _) = ops.shape(q)[0], ops.shape(q)[2], ops.shape(cache[0])
-    rows, slots, first = (None if x is None else ops.cast(x, "int32") for x in ranges)
-    rows = ops.repeat(ops.arange(batch, dtype="int32"), lead * length // batch) if rows is None else rows
+    slots, first = ops.cast(ranges.slots, "int32"), ops.cast(ranges.first, "int32")
+    rows = ops.repeat(ops.arange(batch, dtype="int32"), lead * length // batch) if ranges.rows is None else ranges.rows
     q, k, v = (ops.reshape(ops.transpose(x, (0, 2, 1, 3)), (-1, x.shape[1], 1, x.shape[3])) for x in (q, k, v))
     key = ops.arange(capacity, dtype="int32")
     of_row, at_slot = rows == ops.arange(batch, dtype="int32")[:, None], slots == key[:, None]
     here = ops.logical_and(of_row[:, None], at_slot[None])  # (B, C, tokens)
     is_new, chosen = ops.any(here, axis=-1)[:, None, :, None], ops.cast(here, k.dtype)
-    new = (ops.einsum("bst,tkd->bksd", chosen, x[:, :, 0]) for x in (k, v))
-    cache = tuple(ops.where(is_new, x, kept) for x, kept in zip(new, cache, strict=True))
+    new_keys, new_values = (ops.einsum("bst,tkd->bksd", chosen, x[:, :, 0]) for x in (k, v))
+    cache = ops.where(is_new, new_keys, cache[0]), ops.where(is_new, new_values, cache[1])
     seen = ops.logical_and(key >= first[:, None], key <= slots[:, None])
-    y = attention(q, *(ops.take(part, rows, axis=0) for part in cache), seen[:, None, None], scale)
+    keys, values = (ops.take(part, rows, axis=0) for part in cache)
+    y = attention(q, keys, values, seen[:, None, None], scale)
     y = ops.where(ops.any(seen, axis=-1)[:, None, None, None], y, 0)
     return cache, ops.transpose(ops.reshape(y, (lead, length, q.shape[1], q.shape[3])), (0, 2, 1, 3))
 

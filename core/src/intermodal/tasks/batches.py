@@ -46,6 +46,6 @@ def batch_of(number: int) -> int:
 
 
 def bucket(length: int) -> int:
-    """`length` rounded up by less than 8, or less than a quarter of it: few shapes, and little padding."""
-    step = max(8, 1 << ((length - 1).bit_length() - 3)) if length > 8 else 8
+    """`length` rounded up by less than 4, or less than a quarter of it: few shapes, and little padding."""
+    step = max(4, 1 << ((length - 1).bit_length() - 3)) if length > 4 else 4
     return -(-length // step) * step

@@ -27,10 +27,13 @@ def _book(name: str) -> NDArray[np.unsignedinteger]:
 @cache
 def signed_bytes(name: str) -> NDArray[np.int8] | None:
     """A type's code book as compiled kernels take it, (codes, 4 or 8); None for a type without one."""
+    if not name.startswith(("IQ1", "IQ2", "IQ3")):
+        return None  # without the gguf package, which brings 40 MB of others with it
+
     import gguf.quants
 
     kind = getattr(gguf.quants, "IQ1_S" if name == "IQ1_M" else name)
-    return np.ascontiguousarray(_grid(kind), np.int8) if kind.grid_hex else None
+    return np.ascontiguousarray(_grid(kind), np.int8)
 
 
 @cache

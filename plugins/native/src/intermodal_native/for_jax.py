@@ -93,8 +93,9 @@ def _plain_attend(
     if cosines.size:
         rope = tuple(table.reshape(q.shape[0], 1, q.shape[1], -1) for table in (cosines, sines))
     options: Any = {"width": keys.shape[3], "rope": rope}
-    cache, y = kernels.reference.attend_heads((keys, values), q, k, v, 0, ranges, scale, **options)
-    return y, *cache
+    given: Any = kernels.reference.attend_heads((keys, values), q, k, v, 0, ranges, scale, **options)
+    (keys, values), y = given
+    return y, keys, values
 
 
 _products = _foreign(PRODUCT, _plain_products)
