@@ -110,8 +110,7 @@ class Loop:
 class _Program:
     """A function of trees, compiled for tensors of certain shapes, and called with their leaves alone.
 
-    TensorFlow's functions look at each argument, and into trees, at every call, which for the weights takes as long as
-    a token. The operation that calls a function does not.
+    TensorFlow looks into the trees of its arguments at every call, which for the weights takes as long as a token.
     """
 
     def __init__(self, function: Callable[..., Any], arguments: Any, leaves: list[Any]) -> None:
@@ -131,9 +130,7 @@ class _Program:
         self._compiled = tf.function(traced, jit_compile=True, autograph=False).get_concrete_function(*specs)
 
     def __call__(self, leaves: list[Any]) -> Any:
-        tensors = [*(leaf for leaf in leaves if leaf is not None), *self._compiled.captured_inputs]
-        dtypes = [output.dtype for output in self._compiled.outputs]
-        return _rebuild(self._result, tf.raw_ops.StatefulPartitionedCall(args=tensors, Tout=dtypes, f=self._compiled))
+        return _rebuild(self._result, self._compiled(*(leaf for leaf in leaves if leaf is not None)))
 
 
 def _leaves(tree: Any) -> list[Any]:
