@@ -21,11 +21,13 @@ NEW = 48
 PROMPT = 32
 REPEATS = 2
 
+OURS_STORED = ("float32", "bfloat16", "int8", "int4", "q8_0", "q4_0")
+
 WAYS = (
-    *(Peer("intermodal", backend, storage) for backend in BACKENDS for storage in ("float32", "bfloat16", "int8")),
+    *(Peer("intermodal", backend, storage) for backend in BACKENDS for storage in OURS_STORED),
     *(Peer("transformers", "torch", storage) for storage in ("float32", "bfloat16")),
     *(Peer("keras-hub", backend) for backend in BACKENDS),
-    *(Peer("llama.cpp", "ggml", storage) for storage in ("float32", "bfloat16", "q8_0")),
+    *(Peer("llama.cpp", "ggml", storage) for storage in ("float32", "bfloat16", "q8_0", "q4_0")),
 )
 
 

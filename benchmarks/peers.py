@@ -39,12 +39,15 @@ class Opened(NamedTuple):
     model: Any = None
 
 
+BLOCKS = ("q8_0", "q4_0", "q4_1")
+"""Storage in GGUF's blocks, which stay packed."""
+
 OURS = tuple(Peer("intermodal", backend) for backend in BACKENDS)
 
 
 def files(peer: Peer, cache: Path, source: str = DEMO) -> Path:
     """What a program loads; written where it is not there yet. Its values are those that bfloat16 holds."""
-    if peer.what == "llama.cpp":
+    if peer.what == "llama.cpp" or peer.storage in BLOCKS:
         return gguf_file(cache, peer.storage)
     return checkpoint(cache, "bfloat16", source)
 
@@ -64,7 +67,8 @@ def _intermodal(peer: Peer, path: Path, context: int) -> Opened:
     import intermodal
 
     quantized = peer.storage.startswith("int")
-    model = intermodal.load(path, dtype="float32" if quantized else peer.storage, progress=False)
+    dtype = "auto" if peer.storage in BLOCKS else "float32" if quantized else peer.storage
+    model = intermodal.load(path, dtype=dtype, progress=False)
     if quantized:
         model.quantize(peer.storage)
 

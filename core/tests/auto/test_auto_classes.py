@@ -172,31 +172,33 @@ def test_dtypes_and_quantization(causal):
 
 
 QUANTIZATIONS = {
-    "bitsandbytes": transformers.BitsAndBytesConfig(load_in_8bit=True),
-    "a dict": {"load_in_8bit": True, "llm_int8_threshold": 5.0},
-    "quanto": transformers.QuantoConfig(weights="int8"),
-    "a name": "int8",
+    "bitsandbytes": (transformers.BitsAndBytesConfig(load_in_8bit=True), "int8"),
+    "bitsandbytes in 4 bits": (transformers.BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4"), "int4"),
+    "a dict": ({"load_in_8bit": True, "llm_int8_threshold": 5.0}, "int8"),
+    "quanto": (transformers.QuantoConfig(weights="int8"), "int8"),
+    "quanto in 4 bits": (transformers.QuantoConfig(weights="int4"), "int4"),
+    "a name": ("int4", "int4"),
 }
 
 
 @pytest.mark.parametrize("name", QUANTIZATIONS)
-def test_quantization_configs_that_mean_8_bits(classifier, name):
-    model = AutoModelForSequenceClassification.from_pretrained(classifier, quantization_config=QUANTIZATIONS[name])
-    assert model.quantization == "int8"
+def test_quantization_configs_that_mean_8_or_4_bits(classifier, name):
+    config, mode = QUANTIZATIONS[name]
+    model = AutoModelForSequenceClassification.from_pretrained(classifier, quantization_config=config)
+    assert model.quantization == mode
 
 
 @pytest.mark.parametrize(
     ("config", "says"),
     [
-        (transformers.BitsAndBytesConfig(load_in_4bit=True), "bitsandbytes.* in 4 bits.*quantization_config='int8'"),
         (transformers.BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=["x"]), "has llm_int8_skip_modules"),
-        (transformers.QuantoConfig(weights="int4"), "asks for quanto"),
+        (transformers.QuantoConfig(weights="float8"), "asks for quanto"),
         (transformers.QuantoConfig(weights="int8", activations="int8"), "has activations"),
         (transformers.FineGrainedFP8Config(), "asks for fp8"),
         (transformers.GPTQConfig(bits=4), "asks for gptq"),
         ({"quant_method": "awq", "bits": 4}, "asks for awq.*GGUF"),
         ({"bits": 4}, "a method without a name"),
-        ("int4", "'int4' is not done here"),
+        ("int2", "'int2' is not done here"),
     ],
     ids=lambda value: type(value).__name__ if not isinstance(value, str) else "",
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from intermodal.auto.quantization import INT8, quantization_mode
+from intermodal.auto.quantization import INT4, INT8, quantization_mode
 from intermodal.errors import TaskError
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ _REFUSED = {
     "use_safetensors": "weights in pickle files can run code when they are read, so they are never opened",
     "weights_only": "weights in pickle files can run code when they are read, so they are never opened",
     "load_in_8bit": f"pass quantization_config={INT8!r}",
-    "load_in_4bit": f"weights are stored in 8 bits (quantization_config={INT8!r}), or as a GGUF file has them",
+    "load_in_4bit": f"pass quantization_config={INT4!r}",
     "state_dict": "give weights as a checkpoint, or assign the variables of the loaded model",
     "tp_plan": "to shard a model over devices, set a keras.distribution before it is loaded",
     "device_mesh": "to shard a model over devices, set a keras.distribution before it is loaded",

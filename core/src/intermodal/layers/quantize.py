@@ -19,8 +19,8 @@ def quantize(model: TaskModel, mode: str, **options: Any) -> None:
 
     `"int8"` has one float32 scale a row: `weight = integer * scale`, `scale = max|row| / 127`. `"int4"` has a float16
     scale and a minimum for each group of 32 columns, `weight = integer * scale + minimum`, 5 bits a weight in all; a
-    matrix whose rows are no whole groups gets 8 bits. A minimum costs half a bit more than a scale alone, and leaves an
-    error a fifth smaller, because the 16 steps of a group lie where its values are.
+    matrix whose rows are no whole groups gets 8 bits. A minimum costs half a bit more than a scale alone, and leaves a
+    smaller error, because the 16 steps of a group lie where its values are.
 
     Weight-only: activations stay floats, so the result is that of the rounded weights computed exactly. Quantised
     weights are frozen; LoRA on top of them trains.

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 DIALECT = "gguf"
 
 
-def write_gguf(path: Path, architecture: str, metadata: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> Path:
+def write_gguf(
+    path: Path, architecture: str, metadata: Mapping[str, Any], tensors: Mapping[str, np.ndarray], kind: str = "F32"
+) -> Path:
     """Write a file as llama.cpp's converter does.
 
     Args:
@@ -22,6 +24,7 @@ def write_gguf(path: Path, architecture: str, metadata: Mapping[str, Any], tenso
         architecture: `general.architecture`.
         metadata: every other key, in full. Integers are stored as uint32, floats as float32; lists hold one kind.
         tensors: name → float32 values.
+        kind: what matrices are stored as, among the types that the package can make: `"Q8_0"`, `"Q4_1"`, ….
     """
     import gguf
 
@@ -36,7 +39,10 @@ def write_gguf(path: Path, architecture: str, metadata: Mapping[str, Any], tenso
     for key, value in metadata.items():
         add[type(value)](key, value)
     for name, values in tensors.items():
-        writer.add_tensor(name, np.ascontiguousarray(values, np.float32))
+        stored = gguf.GGMLQuantizationType[kind if values.ndim == 2 else "F32"]
+        writer.add_tensor(
+            name, gguf.quants.quantize(np.ascontiguousarray(values, np.float32), stored), raw_dtype=stored
+        )
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
