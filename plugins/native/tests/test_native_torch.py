@@ -80,13 +80,28 @@ def test_a_product_of_rows_that_do_not_follow_each_other():
 @pytest.mark.parametrize(
     ("x", "weight"),
     [
-        ((33, 8), (4, 8)),  # so many rows that PyTorch's own product is faster
         ((0, 8), (4, 8)),
         ((2, 8), (8, 4)),
     ],
 )
 def test_other_products_are_left_to_pytorch(x, weight):
     assert for_torch.products(random(*x), [for_torch.prepare(random(*weight), None)]) is None
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int8"])
+@pytest.mark.parametrize("rows", [33, 130])
+def test_products_of_many_rows_are_left_to_the_threads_of_pytorch_if_it_has_any(dtype, rows):
+    x, scale = random(2, rows, 70), random(50, 1).abs() if dtype == "int8" else None
+    w = Bundle(random(50, 70, dtype=dtype), None, scale)
+    prepared, threads = for_torch.prepare(w.weight, scale), torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        assert for_torch.products(x, [prepared]) is None
+        torch.set_num_threads(1)
+        (got,) = for_torch.products(x, [prepared])
+    finally:
+        torch.set_num_threads(threads)
+    close(got, reference.linear(x, w), 4e-6)
 
 
 def test_a_weight_that_is_not_stored_row_by_row_is_left_to_pytorch():

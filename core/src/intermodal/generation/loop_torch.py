@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import keras
@@ -57,7 +58,8 @@ class Loop:
     @torch.inference_mode()
     def read_packed(self, w: Any, cache: Any, piece: Piece) -> Any:
         """See `state.read_packed`."""
-        return read_packed(self.model, w, cache, Piece(*map(ops.convert_to_tensor, piece)))
+        with _one_thread():
+            return read_packed(self.model, w, cache, Piece(*map(ops.convert_to_tensor, piece)))
 
     @torch.inference_mode()
     def settle(self, state: State, logits: Any, uniform: Any, numbers: Controls, mode: Mode) -> State:
@@ -71,13 +73,28 @@ class Loop:
         """Take as many steps as there are uniforms (B, steps), fewer if all rows finish; and their ids (B, taken)."""
         columns, taken = ops.convert_to_tensor(uniforms), []
         numbers = numbers._replace(stops=ops.convert_to_tensor(numbers.stops))  # once, not at every token
-        for step in range(uniforms.shape[1]):
-            if state.finished.all():
-                break
-            state = advance_by_one(self.model, w, state, columns[:, step], numbers, mode)
-            taken.append(state.token)
+        with _one_thread() if kernels.takes_ranges(state.cache[0]) else nullcontext():
+            for step in range(uniforms.shape[1]):
+                if state.finished.all():
+                    break
+                state = advance_by_one(self.model, w, state, columns[:, step], numbers, mode)
+                taken.append(state.token)
         ids = torch.stack(taken, dim=1).cpu().numpy() if taken else np.zeros((len(uniforms), 0), np.int32)
         return state, ids
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Let PyTorch use no threads beside those of compiled kernels, which do nearly all of the work.
+
+    Its own would stay awake for milliseconds after each operator, on the cores that the kernels need.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _first_tensor(tree: Any) -> torch.Tensor:

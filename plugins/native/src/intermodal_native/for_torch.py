@@ -17,7 +17,11 @@ from torch import Tensor
 from intermodal_native import library
 
 MOST_ROWS = 32
-"""Rows of activations up to which a product waits for its weights; PyTorch's own is faster beyond."""
+"""Rows of activations up to which a product waits for its weights.
+
+Beyond, PyTorch's own is faster, unless it has one thread only: its threads stay awake for a while after each operator,
+on the cores that ours need.
+"""
 
 DTYPES = {getattr(torch, name): number for name, number in library.DTYPES.items()}
 STORED = {getattr(torch, name): number for name, number in library.STORED.items()}
@@ -101,7 +105,7 @@ def products(x: Tensor, weights: Sequence[Prepared | None]) -> list[Tensor] | No
         return None
     *lead, width = x.shape
     rows = x.numel() // max(width, 1)
-    if not 0 < rows <= MOST_ROWS:
+    if not rows or (rows > MOST_ROWS and torch.get_num_threads() > 1):
         return None
     x = x.contiguous()
     found, addresses, matrices = [], [], b""
