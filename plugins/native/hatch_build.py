@@ -16,6 +16,7 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -43,16 +44,22 @@ def compiler() -> list[str] | None:
     return [sys.executable, "-m", "ziglang", "cc"] if importlib.util.find_spec("ziglang") else None
 
 
+def fingerprint(sources: Path) -> int:
+    """A number that changes with the C files: by it, Python knows a library that was compiled from others."""
+    return zlib.crc32(b"".join(path.read_bytes() for path in sorted(sources.glob("*.[ch]"))))
+
+
 def commands(cc: list[str], sources: Path, objects: Path, machine: str) -> list[list[str]]:
     """The commands that make the library for a machine, one object for each source and set of instructions."""
     x86 = machine.lower() in ("x86_64", "amd64")
     made, run = [], []
+    known = f"-DFINGERPRINT={fingerprint(sources)}u"
     for source in sorted(sources.glob("*.c")):
         paths = PATHS if source.stem.endswith("_path") and x86 else {"baseline": []}
         for path, flags in paths.items():
             made.append(str(objects / f"{source.stem}-{path}.o"))
             exact = EXACT if source.stem.startswith("dequantize") else []
-            run.append([*cc, *FLAGS, *exact, *flags, "-c", str(source), "-o", made[-1]])
+            run.append([*cc, *FLAGS, known, *exact, *flags, "-c", str(source), "-o", made[-1]])
     return [*run, [*cc, "-shared", "-pthread", *made, "-o", str(objects / LIBRARY)]]
 
 

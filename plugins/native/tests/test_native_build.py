@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from intermodal_native import library
 from intermodal_native.library import PATH
 
 bridge = pytest.importorskip("hatchling.bridge.app", reason="hatchling builds; it is in the dev group")
@@ -38,6 +39,18 @@ def test_the_library_was_compiled():
     if not PATH.exists():
         pytest.skip("intermodal-native was installed where there was no C compiler")
     assert PATH.stat().st_size
+
+
+def test_a_library_of_other_sources_is_refused(tmp_path, monkeypatch):
+    if not PATH.exists():
+        pytest.skip("intermodal-native was installed where there was no C compiler")
+    library._check_sources(library.library())
+    shutil.copytree(Path(library.__file__).parent / "c", tmp_path / "c")
+    with (tmp_path / "c" / "native.h").open("a") as header:
+        header.write("/* changed */")
+    monkeypatch.setattr(library, "__file__", str(tmp_path / "library.py"))
+    with pytest.raises(OSError, match="compiled from other C files"):
+        library._check_sources(library.library())
 
 
 def test_a_compiler_is_asked_for_where_there_is_none(build, no_compiler):

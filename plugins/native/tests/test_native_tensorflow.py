@@ -22,6 +22,8 @@ if keras.backend.backend() == "tensorflow":
 
 random = np.random.default_rng(11)
 
+SMALL = {"vocab_size": 40, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+
 
 def normal(*shape, dtype="float32"):
     values = random.standard_normal(shape).astype("float32")
@@ -189,8 +191,7 @@ def test_predict_is_computed_by_them_where_xla_compiles_it(by_xla, tmp_path, mon
 
     called = []
     monkeypatch.setattr(for_tensorflow, "products", products)
-    config = {"vocab_size": 40, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
-    model = intermodal.load(save_reference(make_reference("LlamaForCausalLM", config), tmp_path))
+    model = intermodal.load(save_reference(make_reference("LlamaForCausalLM", SMALL), tmp_path))
     model.compile(jit_compile=by_xla)
     for shape in ((2, 6), (3, 7)):  # after the second, Keras leaves the shapes open
         ids = np.arange(np.prod(shape)).reshape(shape)
@@ -199,6 +200,16 @@ def test_predict_is_computed_by_them_where_xla_compiles_it(by_xla, tmp_path, mon
         called.clear()
         np.testing.assert_allclose(got, model({"input_ids": ids}), atol=1e-5)
         assert not called
+
+
+def test_a_tape_may_be_open_around_what_is_not_differentiated(tmp_path):
+    model = intermodal.load(save_reference(make_reference("LlamaForCausalLM", SMALL), tmp_path))
+    inputs = {"input_ids": np.arange(6)[None]}
+    expected = model.predict_on_batch(inputs), model.generate(inputs, max_new_tokens=3, do_sample=False)
+    with tf.GradientTape():
+        got = model.predict_on_batch(inputs), model.generate(inputs, max_new_tokens=3, do_sample=False)
+    for one, other in zip(got, expected, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
 
 
 def test_the_environment_switches_them_off(monkeypatch):

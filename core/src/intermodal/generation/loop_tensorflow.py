@@ -35,9 +35,9 @@ class Loop:
         return dict(Counter(name for name, _, _ in self._programs))
 
     def tensors(self) -> Any:
-        """The model's weights as they are now, as tensors that share the variables' memory."""
+        """The model's weights as they are now, as tensors that share the variables' memory; no tape watches them."""
         tree = self.model.tensors()
-        return _rebuild(tree, map(tf.convert_to_tensor, _leaves(tree)))
+        return _rebuild(tree, map(tf.stop_gradient, map(tf.convert_to_tensor, _leaves(tree))))
 
     def device_of(self, w: Any) -> AbstractContextManager[Any]:
         """A scope in which new tensors are made where the weights are."""

@@ -143,13 +143,14 @@ def _type(dtype: Any, shape: Shape) -> str:
 
 
 def _foreign(target: str, operands: Sequence[Tensor], shapes: Sequence[Shape], written: tuple[int, ...] = ()) -> Any:
-    """Call a foreign function; see `_Call`."""
+    """Call a foreign function; see `_Call`. A tape that is open around it is told to look no further."""
     kinds = tuple((x.dtype, tuple(x.shape)) for x in operands)
     call = _Call(target, kinds, tuple(map(tuple, shapes)), written)
     dtypes = [tf.float32] * len(shapes)
-    return xla.call_module(
+    results = xla.call_module(
         operands, version=VERSION, module=_program(call), Tout=dtypes, Sout=call.shapes, platforms=["CPU"]
     )
+    return [tf.stop_gradient(result) for result in results]
 
 
 def supports(x: Tensor, weight: Tensor) -> bool:

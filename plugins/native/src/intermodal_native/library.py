@@ -6,6 +6,7 @@ import ctypes
 import functools
 import math
 import os
+import zlib
 from pathlib import Path
 
 PATH = Path(__file__).with_name("libintermodal_native.so")
@@ -42,7 +43,7 @@ def library() -> ctypes.CDLL:
     """The library, loaded once.
 
     Raises:
-        OSError: it was not built, or does not load on this machine.
+        OSError: it was not built, or from other sources than these, or does not load on this machine.
     """
     if not PATH.exists():
         raise OSError(
@@ -50,6 +51,7 @@ def library() -> ctypes.CDLL:
             "and then: pip install --force-reinstall --no-deps intermodal-native"
         )
     loaded = ctypes.CDLL(str(PATH))
+    _check_sources(loaded)
     loaded.native_use_threads.argtypes = [ctypes.c_int]
     loaded.native_use_threads.restype = None
     loaded.native_use_path.argtypes = [ctypes.c_int]
@@ -88,6 +90,18 @@ def library() -> ctypes.CDLL:
     ]
     loaded.native_use_threads(usable_cores())
     return loaded
+
+
+def _check_sources(loaded: ctypes.CDLL) -> None:
+    """See that an editable installation's library is of the C files beside it: their structures are declared here."""
+    sources = sorted((Path(__file__).parent / "c").glob("*.[ch]"))
+    now = zlib.crc32(b"".join(path.read_bytes() for path in sources))
+    compiled = getattr(loaded, "native_fingerprint", lambda: None)()
+    if sources and (compiled is None or compiled & 0xFFFFFFFF != now):
+        raise OSError(
+            f"{PATH} was compiled from other C files than those in {sources[0].parent}. Compile it again: "
+            "pip install --no-deps --force-reinstall -e plugins/native"
+        )
 
 
 def usable_cores() -> int:

@@ -1,7 +1,12 @@
-/* Which instructions this processor has, asked once. */
+/* What this library was compiled from, and which instructions this processor has, asked once. */
 #include <stdatomic.h>
 
 #include "native.h"
+
+EXPORT uint32_t native_fingerprint(void)
+{
+    return FINGERPRINT;
+}
 
 EXPORT int native_best_path(void)
 {

@@ -21,6 +21,9 @@ struct matrix {
     int64_t groups; /* of a row, each of 16 or 32 columns; or 0 */
 };
 
+/* A number that changes with these files, of the compiler's command. */
+EXPORT uint32_t native_fingerprint(void);
+
 /* Which instructions the processor has, from the least to the most. */
 enum { BASELINE, AVX2, AVX512, PATHS };
 
