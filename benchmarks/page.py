@@ -34,8 +34,9 @@ SECTIONS = {
     "load": (
         "Loading",
         "SmolLM2-135M in float32 (538 MB), the page cache warm, imports left out. *× read*: over one `read()` of the "
-        "file's bytes. *published* files have their tensors at addresses that JAX and TensorFlow cannot use in place; "
-        "*gguf* is a file of Q8_0 blocks, dequantised to float32. Memory is the peak above what the process held "
+        "file's bytes, in a new process for the first load, and in the same process for *again*. *published* files have "
+        "their tensors at addresses that JAX and TensorFlow cannot use in place; *gguf* is a file of Q8_0 blocks, which "
+        "stay packed, and are dequantised where float32 is asked for. Memory is the peak above what the process held "
         "before, over the weights as they are stored then.",
     ),
     "growth": ("Loading models that grow", "Checkpoints of zeros, once each. *more*: memory beyond the weights' own."),
@@ -99,7 +100,7 @@ def named(row: dict[str, Any], *more: str) -> str:
 
 def load_bars(rows: Rows) -> str:
     kept = [row for row in rows if row["layout"] != "gguf"]
-    return bars([(named(r, "layout", "dtype"), r["load"] / r["read"], r["what"]) for r in kept], "× read")
+    return bars([(named(r, "layout", "dtype"), r["load"] / r["new_read"], r["what"]) for r in kept], "× read")
 
 
 def growth_lines(rows: Rows) -> str:

@@ -18,7 +18,7 @@ Tensor = Any
 
 PRODUCT, ATTEND = "intermodal_product", "intermodal_attend"
 
-jax.ffi.register_ffi_target(PRODUCT, jax.ffi.pycapsule(library().native_jax_product), platform="cpu")
+jax.ffi.register_ffi_target(PRODUCT, jax.ffi.pycapsule(library().native_xla_product), platform="cpu")
 jax.ffi.register_ffi_target(ATTEND, jax.ffi.pycapsule(library().native_xla_attend), platform="cpu")
 
 

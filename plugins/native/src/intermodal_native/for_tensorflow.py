@@ -58,7 +58,7 @@ def _register() -> None:
         raise OSError(f"{paths[0]} of TensorFlow {tf.__version__} does not give XLA's C interface: {error}") from error
     interface.restype = ctypes.c_void_p
     loaded, why = library(), ctypes.create_string_buffer(500)
-    for name, handler in ((PRODUCT, loaded.native_jax_product), (ATTEND, loaded.native_xla_attend)):
+    for name, handler in ((PRODUCT, loaded.native_xla_product), (ATTEND, loaded.native_xla_attend)):
         if not loaded.native_xla_register(interface(), name.encode(), handler, why, len(why)):
             raise OSError(f"XLA in TensorFlow {tf.__version__} takes no foreign functions: {why.value.decode()}")
 

@@ -30,7 +30,7 @@ static int matrix_of(struct matrix *matrix, const struct buffer *w, const struct
 
 /* Arguments: x (…, k), then weights, then as many scales, then as many minima, as `matrix_of` takes them.
    Results: (…, n) for each weight. */
-EXPORT void *native_jax_product(struct call *call)
+EXPORT void *native_xla_product(struct call *call)
 {
     if (is_question(call))
         return NULL;
