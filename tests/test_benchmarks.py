@@ -68,7 +68,7 @@ def test_every_suite_measures_ours_and_its_peers(results):
 
 def test_ours_and_the_peers_compute_the_same(results):
     decoded = rows_of(results, "decode")[1]
-    assert {row["storage"] for row in decoded} == {"float32", "int8"}
+    assert {row["storage"] for row in decoded} == {"float32", "int8", "int4", "q8_0", "q4_0"}
     assert all(row["same"] for row in decoded if row["storage"] == "float32")
     assert all(row["same"] for row in rows_of(results, "throughput")[1])
 

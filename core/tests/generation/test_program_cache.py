@@ -8,7 +8,7 @@ import sys
 import jax
 import pytest
 from intermodal import program_cache
-from intermodal.program_cache import KEPT_FOLDERS, MOST_BYTES, cache_folder, keep_programs
+from intermodal.program_cache import KEPT_FOLDERS, MOST_BYTES, OPTIONS, cache_folder, keep_programs
 
 COUNT = """
 import collections, json, sys
@@ -50,9 +50,10 @@ def test_two_processes_fill_the_cache_at_once_and_the_next_compiles_nothing(fold
 def settings(monkeypatch, tmp_path):
     """JAX's settings, put back afterwards; nothing compiles meanwhile, so no cache is ever opened."""
     monkeypatch.setenv("INTERMODAL_CACHE", str(tmp_path / "kept"))
-    names = ["jax_compilation_cache_dir", "jax_enable_compilation_cache", *(name for name, *_ in program_cache.OPTIONS)]
+    names = ["jax_compilation_cache_dir", "jax_enable_compilation_cache", *(name for name, *_ in OPTIONS)]
     before = {name: getattr(jax.config, name) for name in names}
-    assert before["jax_compilation_cache_dir"] is None
+    for name, default in [("jax_compilation_cache_dir", None), *((name, default) for name, default, _ in OPTIONS)]:
+        jax.config.update(name, default)  # tests before may have been told a folder for all processes
     yield jax.config
     for name, value in before.items():
         jax.config.update(name, value)

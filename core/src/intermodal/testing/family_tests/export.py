@@ -23,12 +23,15 @@ class ExportTests:
     @pytest.mark.backend
     @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
     def test_stored_dtype_is_kept(self, dtype: str, subject: Subject, tmp_path: Path) -> None:
-        """Narrow weights stay narrow, in the model and when written in shards."""
+        """Narrow weights stay narrow where that is asked for, and are written in shards as they were either way."""
         reference = subject.reference(dtype=dtype)
-        model = subject.load(reference)
+        by_rule = subject.load(reference)
+        by_rule.save_pretrained(tmp_path / "by_rule", max_shard_size="40KB")
+        assert_same_bits(tmp_path / "by_rule", reference.checkpoint)
+        model = subject.load(reference, dtype=dtype)
         stored = {name: str(v.dtype) for part in model.parts() for name, v in part.by_name.items()}
         wider = {name: kind for name, kind in stored.items() if kind != dtype}
-        assert not wider, f"the checkpoint is in {dtype}, the model holds {wider}"
+        assert not wider, f"{dtype} was asked for, the model holds {wider}"
         model.save_pretrained(tmp_path / "written", max_shard_size="40KB")
         assert_same_bits(tmp_path / "written", reference.checkpoint)
         if model.compute_dtype == "float32":  # on an accelerator it computes in what it stores
