@@ -7,7 +7,6 @@ import sys
 
 import jax
 import pytest
-from intermodal import program_cache
 from intermodal.program_cache import KEPT_FOLDERS, MOST_BYTES, OPTIONS, cache_folder, keep_programs
 
 COUNT = """
