@@ -36,8 +36,8 @@ SECTIONS = {
         "SmolLM2-135M in float32 (538 MB), the page cache warm, imports left out. *× read*: over one `read()` of the "
         "file's bytes, in a new process for the first load, and in the same process for *again*. *published* files "
         "have their tensors at addresses that JAX and TensorFlow cannot use in place; *gguf* is a file of Q8_0 blocks, "
-        "which stay packed, or are dequantised where float32 is asked for. Memory is the peak above what the process held "
-        "before, over the weights as they are stored then.",
+        "which stay packed, or are dequantised where float32 is asked for. Memory is the peak above what the process "
+        "held before, over the weights as they are stored then.",
     ),
     "growth": ("Loading models that grow", "Checkpoints of zeros, once each. *more*: memory beyond the weights' own."),
     "first": (
