@@ -8,6 +8,7 @@ side instead, without the padding.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -73,16 +74,18 @@ class Batch(NamedTuple):
         """All tokens but each row's last, row after row.
 
         Args:
-            filled: give all pieces one size of `PACKED`; else the last is as short as it is.
+            filled: give all pieces sizes of `PACKED`; else the last is as short as it is.
         """
         rows, slots = np.nonzero(self.mask[:, :-1])
-        size = packed_size(len(rows)) if filled else max(PACKED)
+        sizes = packed_sizes(len(rows))
         columns = self.ids[rows, slots], self.positions[rows, slots], rows, slots, self.first[rows]
         if filled:
-            more = round_up(len(rows), size) - len(rows)
+            more = sum(sizes) - len(rows)
             fill = (0, 0, 0, -1, 0)  # of what a `Piece` has
             columns = [np.pad(x, (0, more), constant_values=y) for x, y in zip(columns, fill, strict=True)]
-        for start in range(0, len(columns[0]), size):
+        else:
+            sizes = [max(PACKED)] * -(-len(rows) // max(PACKED))
+        for start, size in zip(itertools.accumulate(sizes, initial=0), sizes, strict=False):
             yield Piece(*(column[start : start + size].astype(np.int32) for column in columns))
 
     def seen(self, tokens: int) -> np.ndarray:
@@ -108,9 +111,12 @@ def round_up(length: int, piece: int) -> int:
     return -(-length // piece) * piece
 
 
-def packed_size(tokens: int) -> int:
-    """The size of `PACKED` in whose pieces so many tokens are read soonest."""
-    return min(PACKED, key=lambda size: round_up(tokens, size) // size * (size + PIECE_COSTS))
+def packed_sizes(tokens: int) -> list[int]:
+    """The sizes of the pieces in which so many tokens are read: the largest, then those that read the rest soonest."""
+    most = max(PACKED)
+    whole, rest = divmod(tokens, most)
+    size = min(PACKED, key=lambda size: round_up(rest, size) // size * (size + PIECE_COSTS))
+    return [most] * whole + [size] * (round_up(rest, size) // size)
 
 
 def whole_bucket(length: int, piece: int) -> int:
