@@ -1,21 +1,10 @@
 /* Attention to a cache: divides the queries, and where these are few the keys too, between the threads. */
 #include "attention_path.h"
+#include "dispatch.h"
 
 #include <stdatomic.h>
 #include <stdlib.h>
 
-#if defined(__x86_64__)
-#define PATH(function, arguments) \
-    switch (native_path()) { \
-    case AVX512: function##_avx512 arguments; break; \
-    case AVX2: function##_avx2 arguments; break; \
-    default: function##_baseline arguments; \
-    }
-#else
-#define PATH(function, arguments) function##_baseline arguments;
-#endif
-
-enum { SHARE = 1 << 14 };   /* elements that are worth a thread's while */
 enum { ALONE = 1 << 16 };   /* products that are done before another thread has woken up */
 enum { ENOUGH = 64 };       /* chunks of queries, so that keys need not be divided */
 enum { PART_KEYS = 256 };   /* of a chunk where they are */
@@ -34,11 +23,6 @@ struct attending {
     float *found;         /* (groups, queries, parts) as `struct part` says, where there are several parts */
     atomic_int failed;
 };
-
-static int64_t at_most(int64_t value, int64_t limit)
-{
-    return value < limit ? value : limit;
-}
 
 static const char *fault_of(const struct attention *a)
 {

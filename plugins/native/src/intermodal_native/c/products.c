@@ -1,5 +1,6 @@
 /* Products with whole weights: divides their rows between the threads, and gives each to the processor's own path. */
 #include "products_path.h"
+#include "dispatch.h"
 
 #include <stdlib.h>
 
@@ -35,11 +36,6 @@ struct product {
     int64_t m, line; /* rows of x, and the first of them */
     int64_t chunk_bytes;
 };
-
-static int64_t least(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
 
 static int64_t bytes_of_row(const struct matrix *w)
 {
@@ -79,11 +75,11 @@ static void multiply_chunk(void *context, int64_t chunk)
         .weight = w->data,
         .scale = w->groups ? NULL : w->scale,
         .y = p->y[w - p->weights] + (p->line + line) * w->rows,
-        .m = p->packed ? least(PART, p->m - line) : p->m,
+        .m = p->packed ? at_most(PART, p->m - line) : p->m,
         .n = w->rows,
         .k = w->columns,
         .first = first,
-        .last = least(first + rows, w->rows),
+        .last = at_most(first + rows, w->rows),
         .groups = w->groups ? w : NULL,
         .packed = p->packed != NULL,
     };
@@ -105,20 +101,20 @@ static void pack_chunk(void *context, int64_t chunk)
 {
     const struct product *p = context;
     int64_t k = p->weights->columns, line = chunk * PACK_UNIT;
-    PACK[native_path()](p->x + (p->line + line) * k, least(PACK_UNIT, p->m - line), k, p->packed + line * k);
+    PACK[native_path()](p->x + (p->line + line) * k, at_most(PACK_UNIT, p->m - line), k, p->packed + line * k);
 }
 
 /* Some of x's rows at a time; returns 0 where there is no memory for their panels. */
 static int multiply_panels(struct product p, int count)
 {
     int64_t k = p.weights->columns, m = p.m;
-    int64_t most = least(m, MOST_PACKED / (k + 1) / PACK_UNIT * PACK_UNIT + PACK_UNIT);
+    int64_t most = at_most(m, MOST_PACKED / (k + 1) / PACK_UNIT * PACK_UNIT + PACK_UNIT);
     size_t bytes = (size_t)((most + PACK_ROUND) * k) * sizeof *p.packed;
     p.packed = aligned_alloc(64, (bytes + 63) / 64 * 64);
     if (!p.packed)
         return 0;
     for (; p.line < m; p.line += p.m) {
-        p.m = least(most, m - p.line);
+        p.m = at_most(most, m - p.line);
         native_parallel(pack_chunk, &p, (p.m + PACK_UNIT - 1) / PACK_UNIT);
         multiply_all(&p, count);
     }
