@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import random
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -210,12 +211,13 @@ class RandomSupply:
     Args:
         dtype: what to store them in.
         deviation: standard deviation of linears and embeddings (`initializer_range` of the config).
-        seed: the same seed gives the same weights on every backend.
+        seed: the same seed gives the same weights on every backend. None takes one from Python's `random`, as Keras's
+            own initializers do, so that `keras.utils.set_random_seed` settles these weights too.
     """
 
     def __init__(self, dtype: str, deviation: float = 0.02, seed: int | None = None) -> None:
         self._dtype, self._deviation = dtype, deviation
-        self._random = np.random.default_rng(seed)
+        self._random = np.random.default_rng(random.getrandbits(64) if seed is None else seed)
 
     def dtype(self, variable: Variable) -> str:
         """The dtype given."""
