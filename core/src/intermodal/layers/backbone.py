@@ -36,8 +36,8 @@ class Backbone(Parameters):
         main_input: what a single positional argument is, and what has to be given: `"pixel_values"`, `"input_values"`.
         reads: names of all inputs that have an effect; a call with any other is refused.
         flags: those among them that are true or false, and no tensors.
-        reads_packed: whether texts can be read side by side: `forward` computes the same for a token wherever in a row
-            it stands, but for `Step.positions` and attention by `Step.mask`, and takes `Step.first_of_each` for x[:, 0].
+        reads_packed: whether texts can be read side by side: what `forward` computes of a token depends on where it
+            stands by `Step.positions` and `Step.mask` alone, and it takes `Step.first_of_each(x)` for `x[:, 0]`.
     """
 
     main_input: ClassVar[str] = "input_ids"
@@ -76,7 +76,7 @@ class Backbone(Parameters):
         """
         from intermodal.tasks.inputs import check_indices, check_names
 
-        check_names(inputs, (*self.reads, *PACKED) if PACKED <= inputs.keys() else self.reads)
+        check_names(inputs, (*self.reads, *PACKED) if inputs.keys() >= PACKED else self.reads)
         check_indices(inputs, self.tables())
 
     def check_length(self, step: Step, limit: int) -> None:
@@ -169,7 +169,7 @@ class Backbone(Parameters):
         Without `input_ids` it has no tokens and no positions of its own; all other inputs are in `Step.inputs`.
         Of texts side by side, `input_ids` (1, T), there are `PACKED` too: see `tasks.packing`.
         """
-        if PACKED <= inputs.keys():
+        if inputs.keys() >= PACKED:
             return _packed_step(inputs)
         ids = inputs.get("input_ids")
         positions = inputs.get("position_ids")

@@ -18,7 +18,7 @@ TOKENS = 1024
 """What is read at a time, unless one text has more."""
 
 SHORTEST = 4
-"""Tokens of a text, on average, so that a row has room for as many of them as fit: one shape for each length of rows."""
+"""Tokens of a text on average, if a row has room for as many texts as fit: so rows of one length are of one shape."""
 
 PACKABLE = frozenset({"input_ids", "token_type_ids", "attention_mask"})
 """Inputs of texts that can be read side by side."""
@@ -37,8 +37,8 @@ def reads_side_by_side(model: TaskModel, rows: Rows) -> bool:
         return False
     if not model.jit_compile or model.run_eagerly or not all(map(all, rows.get("attention_mask", ()))):
         return False
-    longest = max(map(len, rows["input_ids"]), default=0)
-    if not longest or longest > model.config.context_length:
+    lengths = [len(row) for row in rows["input_ids"]]
+    if not lengths or not min(lengths) or max(lengths) > model.config.context_length:
         return False
     with kernels.inference():
         return kernels.takes_ranges(None)
