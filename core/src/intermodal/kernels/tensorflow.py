@@ -173,8 +173,8 @@ def conv2d(x: Tensor, w: Bundle, *, stride: int = 1, padding: int = 0) -> Tensor
 
 
 def silu(x: Tensor) -> Tensor:
-    """As `reference.silu`."""
-    return tf.nn.silu(x)
+    """As `reference.silu`. `tf.nn.silu` registers a gradient for good in every graph, and with it holds the weights."""
+    return x * tf.sigmoid(x)
 
 
 def gelu(x: Tensor) -> Tensor:
@@ -312,8 +312,11 @@ def capacity(cache: Cache) -> int:
 
 
 def grow(cache: Cache, capacity: int) -> Cache:
-    """As `reference.grow`."""
+    """As `reference.grow`; of variables it is new variables."""
     keys, values = cache
+    if isinstance(keys, tf.Variable):
+        grown = grow((tf.convert_to_tensor(keys), tf.convert_to_tensor(values)), capacity)
+        return tf.Variable(grown[0], trainable=False), tf.Variable(grown[1], trainable=False)
     if keys.shape.rank == 4:
         return reference.grow(cache, capacity)
     more = capacity - values.shape[1]
