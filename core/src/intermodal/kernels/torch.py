@@ -377,7 +377,8 @@ def attend_heads(
     if rope is not None:
         q, k = rotate(q, rope), rotate(k, rope)
     if cache is None:
-        among = reference.attend_among if isinstance(mask, Ranges) else attention
-        return cache, merge_heads(among(q, k, v, mask, scale))
+        if isinstance(mask, Ranges):
+            return cache, merge_heads(reference.attend_among(q, k, v, mask, scale))
+        return cache, merge_heads(attention(q, k, v, mask, scale))
     cache, y = attend(cache, q, k, v, offset, mask, scale)
     return cache, merge_heads(y)
