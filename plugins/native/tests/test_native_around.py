@@ -36,7 +36,11 @@ def compute(native, x, weights, biases=(None, None), *, norm=None, activation=No
     """What `native_product` gives; a norm is its weight, epsilon and offset."""
     matrices = (Matrix * len(weights))()
     for matrix, weight, bias in zip(matrices, weights, biases, strict=False):
-        (matrix.rows, matrix.columns), matrix.data, matrix.dtype = weight.shape, weight.ctypes.data, DTYPES[str(weight.dtype)]
+        (matrix.rows, matrix.columns), matrix.data, matrix.dtype = (
+            weight.shape,
+            weight.ctypes.data,
+            DTYPES[str(weight.dtype)],
+        )
         if bias is not None:
             matrix.bias, matrix.bias_dtype = bias.ctypes.data, DTYPES[str(bias.dtype)]
     around = Around(activation=ACTIVATIONS[activation], gated=gated)
@@ -93,6 +97,7 @@ def test_gates_are_multiplied(native, dtype, activation, m, n):
     biases, residual = (normal(n), normal(n, dtype=dtype)), normal(m, n)
     (y,) = compute(native, x, [gate, up], biases, activation=activation, residual=residual, gated=True)
     first, second = (
-        x.astype("float64") @ w.T.astype("float64") + b.astype("float64") for w, b in zip((gate, up), biases, strict=True)
+        x.astype("float64") @ w.T.astype("float64") + b.astype("float64")
+        for w, b in zip((gate, up), biases, strict=True)
     )
     close(y, exact(activation, first) * second + residual)

@@ -1,8 +1,8 @@
 """The few hot operations that models are made of, each with a native form for every backend.
 
 A family calls `kernels.linear(x, bundle)`; which module answers was settled when Keras was imported. All modules have
-the signatures of `reference`, which is written in `keras.ops` and which each of them is tested against; linears have one
-form for all, in `products`.
+the signatures of `reference`, which is written in `keras.ops` and which each of them is tested against; linears have
+one form for all, in `products`.
 """
 
 from __future__ import annotations

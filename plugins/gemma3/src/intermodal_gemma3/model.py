@@ -83,7 +83,7 @@ def decode(x: Tensor, w: Tree, step: Step, config: GemmaTextConfig, masks: dict[
 
 
 def attention(w: Tree, x: Tensor, step: Step, number: int, rope: Any, mask: Any, config: GemmaTextConfig) -> Tensor:
-    """Grouped-query attention to the norm of x (B, T, hidden), shaped as it; queries and keys are normed, then rotated."""
+    """Grouped-query attention of the norm of x (B, T, hidden), shaped as it; queries and keys have norms too."""
     norm = kernels.Norm(w["input_layernorm"], config.rms_norm_eps, offset=True)
     projected = kernels.linears(x, *(w[f"self_attn.{name}_proj"] for name in "qkv"), norm=norm)
     q, k, v = (kernels.split_heads(y, config.head_dim) for y in projected)

@@ -155,7 +155,7 @@ _attend = _foreign(ATTEND, _plain_attend, written={3: 1, 4: 2})
 
 
 def supports(x: Tensor, bundles: tuple[kernels.Bundle, ...], activation: str | None = None) -> bool:
-    """Whether `linears` takes these: float32 rows, matrices in the library's dtypes without adapters, its activations."""
+    """Whether `linears` takes these: float32 rows, matrices in its dtypes without adapters, its activations."""
     return (
         x.dtype == jnp.float32
         and activation in ACTIVATIONS
@@ -191,7 +191,9 @@ def linears(
     """
     none = jnp.zeros((0, 1), jnp.float32)
     parts = [[w.weight for w in bundles]]
-    parts += [[none if y is None else _scale(y) for y in (getattr(w, part) for w in bundles)] for part in ("scale", "minimum")]
+    parts += [
+        [none if y is None else _scale(y) for y in (getattr(w, part) for w in bundles)] for part in ("scale", "minimum")
+    ]
     parts += [[none if w.bias is None else _float(w.bias) for w in bundles]]
     form = Form(activation, gated, residual is not None)
     if norm is not None:

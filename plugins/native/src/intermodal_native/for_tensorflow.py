@@ -71,7 +71,9 @@ def _try() -> None:
     """
     x, weight = tf.constant([[1.0, 2.0]]), tf.constant([[3.0, 4.0], [5.0, 6.0]])
     try:
-        compiled = tf.function(lambda x, weight: linears(x, (kernels.Bundle(weight),)), jit_compile=True, autograph=False)
+        compiled = tf.function(
+            lambda x, weight: linears(x, (kernels.Bundle(weight),)), jit_compile=True, autograph=False
+        )
         (y,) = compiled(x, weight)
         right = y.numpy().tolist() == [[11.0, 17.0]]
     except (tf.errors.OpError, TypeError, ValueError) as error:
@@ -154,7 +156,7 @@ def _foreign(target: str, operands: Sequence[Tensor], shapes: Sequence[Shape], w
 
 
 def supports(x: Tensor, bundles: tuple[kernels.Bundle, ...], activation: str | None = None) -> bool:
-    """Whether `linears` takes these: float32 rows, whose number may be open, matrices in its dtypes without adapters."""
+    """Whether `linears` takes these: float32 rows, of open number too, matrices in its dtypes without adapters."""
     known = x.shape.rank is not None and x.dtype == tf.float32 and activation in ACTIVATIONS
     return known and all(_takes(w.weight) and w.lora_a is None for w in bundles)
 
@@ -196,7 +198,9 @@ def linears(
     offset, epsilon = (False, 0.0) if norm is None else (norm.offset, norm.epsilon)
     operands.append(tf.constant([ACTIVATIONS[activation], gated, offset, epsilon], tf.float32))
     lead = tuple(x.shape)[:-1]
-    return tuple(_foreign(PRODUCT, operands, [(*lead, int(w.weight.shape[0])) for w in bundles[: 1 if gated else None]]))
+    return tuple(
+        _foreign(PRODUCT, operands, [(*lead, int(w.weight.shape[0])) for w in bundles[: 1 if gated else None]])
+    )
 
 
 def _scale(tensor: Tensor) -> Tensor:

@@ -156,7 +156,9 @@ def linears(
 
 def _packed_bias(bias: Tensor) -> bytes | None:
     number = FLOATS.get(bias.dtype)
-    return None if number is None or not bias.is_cpu or not bias.is_contiguous() else _bias.pack(bias.data_ptr(), number)
+    return (
+        None if number is None or not bias.is_cpu or not bias.is_contiguous() else _bias.pack(bias.data_ptr(), number)
+    )
 
 
 def _packed_around(
