@@ -147,7 +147,7 @@ def _one_by_one() -> contextlib.AbstractContextManager[Any]:
 
 @contextlib.contextmanager
 def _watched_kernels(note: Any) -> Iterator[None]:
-    """Call `note(arguments, result)` after every kernel while the block runs, linears apart from what is around them."""
+    """Call `note(arguments, result)` after each kernel while the block runs, linears apart from what is around them."""
     from intermodal import kernels
 
     originals = {name: getattr(kernels, name) for name in kernels.__all__ if name.islower()}
