@@ -276,6 +276,20 @@ def test_a_new_model_from_a_config(classifier):
     assert np.abs(one(INPUTS) - AutoModelForSequenceClassification.from_pretrained(classifier)(INPUTS)).max() > 1e-3
 
 
+def test_a_new_head_follows_the_seed_of_keras(classifier):
+    """As the weights of Keras's own layers do."""
+    import keras
+
+    outputs = []
+    for seed in (3, 3, 4):
+        keras.utils.set_random_seed(seed)
+        with pytest.warns(UserWarning, match="NEW"):
+            model = intermodal.AutoModelForTokenClassification.from_pretrained(classifier, num_labels=4)
+        outputs.append(model(INPUTS))
+    np.testing.assert_array_equal(outputs[0], outputs[1])
+    assert np.abs(outputs[0] - outputs[2]).max() > 1e-3
+
+
 def test_they_are_not_instantiated():
     with pytest.raises(TypeError, match=r"AutoModel\.from_pretrained"):
         AutoModel()

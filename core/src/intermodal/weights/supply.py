@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import random
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
 _THREADS = max(1, min(4, os.cpu_count() or 1))
 
 _BATCH = 128 << 20
-"""Bytes of variables that a thread reads at once: one call of the system for many small tensors, so that threads
-seldom wait for Python while the tokenizer is built."""
+"""Bytes of variables that a thread reads at once, a quarter of the model's at most: one call of the system for many
+small tensors, so that threads seldom wait for Python while the tokenizer is built."""
 
 _AHEAD = 512 << 20
 """Bytes of variables read before they are asked for. On a CPU they are the model's own memory; on an accelerator they
@@ -64,15 +65,18 @@ class CheckpointSupply:
         loaded = [variable for variable in plan.variables if variable.name in plan.pieces]
         self._nbytes = {variable.name: self._size(variable) for variable in loaded}
         self._mapped = {variable.name: values for variable in loaded if (values := self._map(variable)) is not None}
-        self._batches = deque(self._batched([variable for variable in loaded if variable.name not in self._mapped]))
+        read = [variable for variable in loaded if variable.name not in self._mapped]
+        most = min(_BATCH, sum(self._nbytes[variable.name] for variable in read) // 4)
+        self._batches = deque(self._batched(read, most))
         self._pending: dict[str, Future[dict[str, dict[str, np.ndarray]]]] = {}
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="intermodal-read")
         self.nbytes = sum(self._nbytes.values())
         self.progress: Callable[[int], None] = lambda _: None
 
     def __enter__(self) -> CheckpointSupply:
-        """Begin to read."""
-        self._read_ahead()
+        """Begin to read: about half of the weights at most, for what is done meanwhile takes memory for a while."""
+        for _ in range(min(_THREADS, len(self._batches) // 2)):
+            self._submit()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -138,13 +142,13 @@ class CheckpointSupply:
             return None
         return values
 
-    def _batched(self, variables: Sequence[Variable]) -> Iterator[list[Variable]]:
+    def _batched(self, variables: Sequence[Variable], most: int) -> Iterator[list[Variable]]:
         batch: list[Variable] = []
         size = 0
         for variable in variables:
             batch.append(variable)
             size += self._nbytes[variable.name]
-            if size >= _BATCH:
+            if size >= most:
                 yield batch
                 batch, size = [], 0
         if batch:
@@ -207,12 +211,13 @@ class RandomSupply:
     Args:
         dtype: what to store them in.
         deviation: standard deviation of linears and embeddings (`initializer_range` of the config).
-        seed: the same seed gives the same weights on every backend.
+        seed: the same seed gives the same weights on every backend. None takes one from Python's `random`, as Keras's
+            own initializers do, so that `keras.utils.set_random_seed` settles these weights too.
     """
 
     def __init__(self, dtype: str, deviation: float = 0.02, seed: int | None = None) -> None:
         self._dtype, self._deviation = dtype, deviation
-        self._random = np.random.default_rng(seed)
+        self._random = np.random.default_rng(random.getrandbits(64) if seed is None else seed)
 
     def dtype(self, variable: Variable) -> str:
         """The dtype given."""
