@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import shutil
+import string
 import subprocess
 import sys
 
@@ -11,6 +13,7 @@ import keras
 import numpy as np
 import pytest
 import safetensors.numpy
+import tokenizers
 from intermodal.dtypes import numpy_dtype
 from intermodal.examination import examine
 from intermodal.plugins import Plugins
@@ -188,25 +191,43 @@ def test_a_checkpoint_is_examined_with_one_weight_map(published, monkeypatch):
 
 MEASURE = """
 import ctypes, gc, json, pathlib, sys
-import keras, intermodal, intermodal.examination, intermodal.tasks.causal_lm
+import keras, intermodal, intermodal.examination, intermodal.tasks.causal_lm, tokenizers
 
 def now(field):
     lines = pathlib.Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(field + ":"))
 
-found = []
-for uri, dtype in json.loads(sys.argv[1]):
+def settled():
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)
+    return now("VmRSS")
+
+found = []
+before = settled()
+kept = tokenizers.Tokenizer.from_file(sys.argv[2])
+tokenizer = settled() - before
+for uri, dtype in json.loads(sys.argv[1]):
+    before = settled()
     pathlib.Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here
-    before = now("VmRSS")
     model = intermodal.load(uri, dtype=dtype, progress=False)
     for variable in model.variables:
         getattr(variable.value, "block_until_ready", lambda: None)()
     found.append(now("VmHWM") - before)
     del model, variable
-print(json.dumps(found[2:]))  # the first two were for what is imported and allocated once, for either format
+found = found[2:]  # the first two were for what is imported and allocated once, for either format
+print(json.dumps([tokenizer, *found]))
 """
+
+
+def large_tokenizer(path):
+    """A vocabulary of 50,000, as published ones have; to parse it takes more memory than it keeps."""
+    letters = string.ascii_lowercase
+    pairs = [(first, second) for first in letters for second in letters]
+    threes = [(first + second, third) for first, second in pairs for third in letters]
+    merges = [*pairs, *threes, *((first + second, third) for first, second in threes for third in letters[:2])]
+    vocabulary = {token: index for index, token in enumerate([*letters, *map("".join, merges)])}
+    tokenizers.Tokenizer(tokenizers.models.BPE(vocabulary, merges)).save(str(path))
+    return path
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="peaks are read from /proc")
@@ -220,13 +241,17 @@ def test_peak_memory_is_the_model_and_one_tensor(tmp_path, published):
     intermodal.convert(folder, tmp_path / "shards", max_shard_size="20MB", progress=False)
     odd = shifted(folder, tmp_path / "odd", 8)
     packed = gguf_file(folder, tmp_path / "packed.gguf", gguf.GGMLQuantizationType.Q8_0, fields)
-    ways = [(odd, "auto"), (tmp_path / "shards", "auto"), (odd, "bfloat16"), (packed, "auto")]
-    ways = [(published, "auto"), (packed, "auto"), *ways]
-    command = [sys.executable, "-c", MEASURE, json.dumps([(str(uri), dtype) for uri, dtype in ways])]
+    ways = [(odd, "auto"), (tmp_path / "shards", "auto"), (odd, "bfloat16"), (packed, "float32")]
+    ways = [(published, "auto"), (packed, "float32"), *ways]
+    shutil.copytree(odd, tmp_path / "spoken")
+    words = large_tokenizer(tmp_path / "spoken" / "tokenizer.json")
+    ways.append((tmp_path / "spoken", "auto"))
+    command = [sys.executable, "-c", MEASURE, json.dumps([(str(uri), dtype) for uri, dtype in ways]), str(words)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    whole, shards, narrow, dequantised = json.loads(done.stdout.splitlines()[-1])
+    tokenizer, whole, shards, narrow, dequantised, spoken = json.loads(done.stdout.splitlines()[-1])
     assert whole <= 1.05 * nbytes
     assert shards <= 1.05 * nbytes
     assert narrow <= 1.05 * nbytes / 2 + one_tensor
     assert dequantised <= 1.05 * nbytes + one_tensor
+    assert spoken <= 1.05 * nbytes + tokenizer, "what parsing the tokenizer took is given back before the last weights"

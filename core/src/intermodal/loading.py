@@ -109,6 +109,7 @@ def load_examined(
     from intermodal.commands.console import say
     from intermodal.plugins import manager
     from intermodal.weights.describe import describe
+    from intermodal.weights.memory import give_back
 
     if examined.plan.pieces:
         examined.checkpoint.prepare()
@@ -122,7 +123,8 @@ def load_examined(
         if dtype == "auto":
             say(storage.reason, enabled=progress)
         with supply_of(examined, storage, progress=progress) as supply:
-            processing = read_processing(examined)  # while threads read the weights
+            processing = read_processing(examined)  # while threads read the first of the weights
+            give_back()
             model = build(examined, supply, storage)
         if updates:
             from intermodal.layers.lora import add_updates

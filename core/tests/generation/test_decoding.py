@@ -113,7 +113,7 @@ def test_logits_through_the_cache_are_those_of_a_whole_pass(model):
     w = loop.tensors()
     batch = pad_left([PROMPTS[2]], 40)
     first = loop.tensor(batch.first)
-    cache, got = model.backbone.new_cache(1, 256), []
+    cache, got = loop.new_cache(1, 256), []
     for start, length in [(0, 8), *((at, 1) for at in range(8, 40))]:
         at = slice(start, start + length)
         logits, cache = loop.read(w, cache, batch.ids[:, at], batch.positions[:, at], first, start)

@@ -41,7 +41,7 @@ def packed(lengths, before, window=None):
 def written(rows, groups, capacity, width, ranges):
     """A cache where there is nothing but NaN in places that no token sees."""
     seen = np.zeros((rows, capacity), bool)
-    for row, slot, first in zip(*map(np.asarray, ranges), strict=True):
+    for row, slot, first in zip(*map(np.asarray, ranges[:3]), strict=True):
         seen[row, first:slot] = True
     return tuple(jnp.where(seen[:, None, :, None], normal(rows, groups, capacity, width), jnp.nan) for _ in "kv")
 

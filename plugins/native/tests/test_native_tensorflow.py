@@ -130,8 +130,8 @@ def test_attention_to_a_long_cache_is_that_of_the_reference(rows, lengths, windo
     cache = [tf.where(seen, normal(2, 2, 400, 24), np.nan) for _ in "kv"]
     q, k, v, rope = normal(*lead, 6 * 24), normal(*lead, 2 * 24), normal(*lead, 2 * 24), rope_of(slots.reshape(lead))
 
-    def attended(module, cache, q, k, v, rows, slots, first, *rope):
-        ranges = kernels.Ranges(rows, slots, first).within(window)
+    def attended(module, cache, q, k, v, rows, slots, first, last, *rope):
+        ranges = kernels.Ranges(rows, slots, first, last).within(window)
         return module.attend_heads(cache, q, k, v, 0, ranges, 0.3, width=24, rope=rope)
 
     got, y = program(lambda *tensors: attended(kernels, tensors[:2], *tensors[2:]))(*cache, q, k, v, *ranges, *rope)

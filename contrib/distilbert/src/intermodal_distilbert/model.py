@@ -27,6 +27,7 @@ class DistilBertBackbone(Backbone):
     """Hidden states of DistilBERT. It has no token types and no pooler."""
 
     config: DistilBertConfig
+    reads_packed = True
 
     def forward(self, w: Tree, step: Step) -> dict[str, Tensor]:
         """See `Backbone.forward`. Returns `last_hidden_state` (B, T, dim).
@@ -52,7 +53,7 @@ class DistilBertBackbone(Backbone):
     def class_logits(self, w: Tree, step: Step, outputs: dict[str, Tensor]) -> Tensor:
         """See `Backbone.class_logits`. Two linears on the first token, with max(x, 0) in between."""
         head = w["head"]
-        pooled = kernels.relu(kernels.linear(outputs["last_hidden_state"][:, 0], head[PRE_CLASSIFIER]))
+        pooled = kernels.relu(kernels.linear(step.first_of_each(outputs["last_hidden_state"]), head[PRE_CLASSIFIER]))
         return kernels.linear(pooled, head[CLASSIFIER])
 
     def token_logits(self, w: Tree, hidden: Tensor) -> Tensor:
@@ -67,12 +68,9 @@ class DistilBertBackbone(Backbone):
 
 def attention(w: Tree, x: Tensor, step: Step, number: int, mask: Any, config: DistilBertConfig) -> Tensor:
     """Attention of every token to every token. x (B, T, dim), and so the result."""
-    q, k, v = (
-        kernels.split_heads(kernels.linear(x, w[f"attention.{name}"]), config.head_dim)
-        for name in ("q_lin", "k_lin", "v_lin")
-    )
-    y = step.attend(number, q, k, v, mask=mask, scale=config.head_dim**-0.5)
-    return kernels.linear(kernels.merge_heads(y), w["attention.out_lin"])
+    q, k, v = kernels.linears(x, *(w[f"attention.{name}"] for name in ("q_lin", "k_lin", "v_lin")))
+    y = step.attend_heads(number, q, k, v, width=config.head_dim, mask=mask, scale=config.head_dim**-0.5)
+    return kernels.linear(y, w["attention.out_lin"])
 
 
 def feed_forward(w: Tree, x: Tensor, config: DistilBertConfig) -> Tensor:

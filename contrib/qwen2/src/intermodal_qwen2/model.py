@@ -18,6 +18,7 @@ class Qwen2Backbone(Backbone):
     """Hidden states of Qwen2 and Qwen2.5."""
 
     config: Qwen2Config
+    reads_packed = True
 
     def forward(self, w: Tree, step: Step) -> dict[str, Tensor]:
         """See `Backbone.forward`. Returns `last_hidden_state` (B, T, hidden), after the last norm."""

@@ -1,7 +1,7 @@
 """The loop in TensorFlow: runs of steps in one `while_loop` under XLA, compiled once for each shape.
 
-Weights are arguments. They are read from their variables once a generation, which shares their memory; captured
-variables would tie a compiled function to the objects that LoRA and quantisation replace.
+Weights are the variables that the model has, and the cache is variables as well. A program reads and writes variables
+where they lie; of tensors XLA would copy the whole cache at every call.
 """
 
 from __future__ import annotations
@@ -22,12 +22,13 @@ from intermodal.generation.state import State, advance_by_one, read, read_packed
 
 
 class Loop:
-    """Reads and continues prompts with one model; it keeps what was compiled for that model."""
+    """Reads and continues prompts with one model; it keeps what was compiled for that model's present variables."""
 
     compiled = True
 
     def __init__(self, model: Any) -> None:
         self.model = model
+        self._variables: list[Any] = []
         self._programs: dict[tuple[str, Hashable, Any], _Program] = {}
 
     def compilations(self) -> dict[str, int]:
@@ -35,21 +36,28 @@ class Loop:
         return dict(Counter(name for name, _, _ in self._programs))
 
     def tensors(self) -> Any:
-        """The model's weights as they are now, as tensors that share the variables' memory; no tape watches them."""
+        """The model's weights: their variables. What was compiled for others, before LoRA for example, is dropped."""
         tree = self.model.tensors()
-        return _rebuild(tree, map(tf.stop_gradient, map(tf.convert_to_tensor, _leaves(tree))))
+        variables = _leaves(tree)
+        if [id(variable) for variable in variables] != [id(variable) for variable in self._variables]:
+            self._programs.clear()
+            self._variables = variables
+        return tree
 
     def device_of(self, w: Any) -> AbstractContextManager[Any]:
         """A scope in which new tensors are made where the weights are."""
-        return tf.device(_leaves(w)[0].device)
+        return tf.device(self._variables[0].device)
 
     def tensor(self, values: np.ndarray) -> Any:
         """Host numbers as a tensor."""
         return tf.convert_to_tensor(values)
 
     def new_cache(self, rows: int, capacity: int) -> Any:
-        """See `Backbone.new_cache`."""
-        return self.model.backbone.new_cache(rows, capacity)
+        """See `Backbone.new_cache`; of variables."""
+        cache = self.model.backbone.new_cache(rows, capacity)
+        for layer, tensors in enumerate(cache):
+            cache[layer] = tuple(tf.Variable(tensor, trainable=False) for tensor in tensors)
+        return cache
 
     def read(
         self, w: Any, cache: Any, ids: Any, positions: Any, first: Any, offset: int, inputs: Any = None
@@ -59,8 +67,8 @@ class Loop:
         def read_piece(w: Any, cache: Any, ids: Any, positions: Any, first: Any, offset: Any, inputs: Any) -> Any:
             return read(self.model, w, cache, ids, positions, first, offset, inputs)
 
-        names = tuple(inputs or {})
-        return self._compute("read", names, read_piece, w, cache, ids, positions, first, np.int32(offset), inputs or {})
+        names, arguments = tuple(inputs or {}), (ids, positions, first, np.int32(offset), inputs or {})
+        return self._compute("read", names, read_piece, w, cache, *arguments), cache
 
     def packs(self, cache: Any) -> bool:
         """Whether prompts can be read side by side into this cache."""
@@ -71,66 +79,87 @@ class Loop:
         """See `state.read_packed`."""
 
         def read_side_by_side(w: Any, cache: Any, piece: Piece) -> Any:
-            return read_packed(self.model, w, cache, piece)
+            return (), read_packed(self.model, w, cache, piece)
 
-        return self._compute("read", "packed", read_side_by_side, w, cache, piece)
+        self._compute("read", "packed", read_side_by_side, w, cache, piece)
+        return cache
 
     def settle(self, state: State, logits: Any, uniform: Any, numbers: Controls, mode: Mode) -> State:
         """See `state.settle`."""
 
-        def settled(state: State, logits: Any, uniform: Any, numbers: Controls) -> State:
-            return settle(state, logits, uniform, numbers, mode)
+        def settled(w: Any, cache: Any, state: State, logits: Any, uniform: Any, numbers: Controls) -> Any:
+            return settle(state, logits, uniform, numbers, mode), cache
 
-        return self._compute("settle", mode, settled, state, logits, uniform, numbers)
+        arguments = (state._replace(cache=[]), logits, uniform, numbers)
+        return self._compute("settle", mode, settled, {}, [], *arguments)._replace(cache=state.cache)
 
     def run(
         self, w: Any, state: State, uniforms: np.ndarray, numbers: Controls, mode: Mode
     ) -> tuple[State, np.ndarray]:
         """Take as many steps as there are uniforms (B, steps), fewer if all rows finish; and their ids (B, taken)."""
 
-        def run(w: Any, state: State, uniforms: Any, steps: Any, numbers: Controls) -> Any:
-            return _run(self.model, w, state, uniforms, steps, numbers, mode)
+        def run(w: Any, cache: Any, state: State, uniforms: Any, steps: Any, numbers: Controls) -> Any:
+            moved, ids, taken = _run(self.model, w, state._replace(cache=cache), uniforms, steps, numbers, mode)
+            return (moved._replace(cache=[]), ids, taken), moved.cache
 
         rows, steps = uniforms.shape
         padded = np.zeros((rows, RUN), np.float32)
         padded[:, :steps] = uniforms
-        state, ids, taken = self._compute("run", mode, run, w, state, padded, np.int32(steps), numbers)
-        return state, ids.numpy()[:, : int(taken)]
+        arguments = (state._replace(cache=[]), padded, np.int32(steps), numbers)
+        moved, ids, taken = self._compute("run", mode, run, w, state.cache, *arguments)
+        return moved._replace(cache=state.cache), ids.numpy()[:, : int(taken)]
 
-    def _compute(self, name: str, key: Hashable, function: Callable[..., Any], *arguments: Any) -> Any:
-        """`function(*arguments)` by the program that was compiled for their shapes, and for `key`."""
+    def _compute(
+        self, name: str, key: Hashable, function: Callable[..., Any], w: Any, cache: Any, *arguments: Any
+    ) -> Any:
+        """The first of what `function(w, cache, *arguments)` returns; the second is written to the cache.
+
+        It is computed by the program that was compiled for their shapes, and for `key`.
+        """
         leaves = [None if leaf is None else tf.convert_to_tensor(leaf) for leaf in tf.nest.flatten(arguments)]
-        kinds = tuple(None if leaf is None else (leaf.shape, leaf.dtype) for leaf in leaves)
+        variables = _leaves(cache)
+        kinds = tuple(None if leaf is None else (leaf.shape, leaf.dtype) for leaf in (*variables, *leaves))
         program = self._programs.get((name, key, kinds))
         if program is None:
-            program = self._programs[name, key, kinds] = _Program(function, arguments, leaves)
-        return program(leaves)
+            program = _Program(function, w, cache, variables, arguments, leaves)
+            self._programs[name, key, kinds] = program
+        return program(variables, leaves)
 
 
 class _Program:
-    """A function of trees, compiled for tensors of certain shapes, and called with their leaves alone.
+    """A function of trees, compiled for variables and tensors of certain shapes, and called with their leaves alone.
 
-    TensorFlow looks into the trees of its arguments at every call, which for the weights takes as long as a token.
+    TensorFlow looks into the trees of its arguments at every call, and at each of them, which for the weights takes as
+    long as a token. So these are not among them: the program holds their variables.
     """
 
-    def __init__(self, function: Callable[..., Any], arguments: Any, leaves: list[Any]) -> None:
-        structure = tf.nest.map_structure(lambda _: 0, arguments)
+    def __init__(
+        self, function: Callable[..., Any], w: Any, cache: Any, variables: list[Any], arguments: Any, leaves: list[Any]
+    ) -> None:
+        trees = tf.nest.map_structure(lambda _: 0, (cache, arguments))
         given = [leaf is not None for leaf in leaves]
         self._result: Any = None  # its structure
 
-        def traced(*tensors: Any) -> list[Any]:
+        def traced(variables: list[Any], tensors: list[Any]) -> list[Any]:
             others = iter(tensors)
-            flat = [next(others) if is_given else None for is_given in given]
+            flat = [*map(tf.convert_to_tensor, variables), *(next(others) if is_given else None for is_given in given)]
+            cache, arguments = tf.nest.pack_sequence_as(trees, flat)
             with kernels.inference():
-                result = function(*tf.nest.pack_sequence_as(structure, flat))
+                result, cache = function(_rebuild(w, map(tf.convert_to_tensor, _leaves(w))), cache, *arguments)
+            for variable, tensor in zip(variables, _leaves(cache), strict=True):
+                variable.assign(tensor)
             self._result = tf.nest.map_structure(lambda leaf: None if leaf is None else 0, result)
             return _leaves(result)
 
         specs = [tf.TensorSpec(leaf.shape, leaf.dtype) for leaf in leaves if leaf is not None]
-        self._compiled = tf.function(traced, jit_compile=True, autograph=False).get_concrete_function(*specs)
+        with tf.init_scope():
+            self._compiled = tf.function(traced, jit_compile=True, autograph=False).get_concrete_function(
+                variables, specs
+            )
 
-    def __call__(self, leaves: list[Any]) -> Any:
-        return _rebuild(self._result, self._compiled(*(leaf for leaf in leaves if leaf is not None)))
+    def __call__(self, variables: list[Any], leaves: list[Any]) -> Any:
+        with tf.init_scope():  # no tape watches it
+            return _rebuild(self._result, self._compiled(variables, [leaf for leaf in leaves if leaf is not None]))
 
 
 def _leaves(tree: Any) -> list[Any]:

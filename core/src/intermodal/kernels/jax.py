@@ -290,9 +290,10 @@ def append(cache: Cache, k: Tensor, v: Tensor, offset: Any) -> tuple[Cache, Tens
     return cache, *cache
 
 
-def takes_ranges(cache: Cache) -> bool:
+def takes_ranges(cache: Cache | None) -> bool:
     """As `reference.takes_ranges`. Programs for several devices are XLA's alone, which tells masks by matrices."""
-    return cache[0].ndim == 4 and cache[0].dtype == jnp.float32 and _compiled() is not None and jax.device_count() == 1
+    fits = cache is None or (cache[0].ndim == 4 and cache[0].dtype == jnp.float32)
+    return fits and _compiled() is not None and jax.device_count() == 1
 
 
 def attend(cache: Cache, q: Tensor, k: Tensor, v: Tensor, offset: Any, mask: Any, scale: float) -> tuple[Cache, Tensor]:
@@ -307,12 +308,12 @@ def attend(cache: Cache, q: Tensor, k: Tensor, v: Tensor, offset: Any, mask: Any
 
 
 def _attend_ranges(
-    cache: Cache, q: Tensor, k: Tensor, v: Tensor, mask: Ranges, scale: float, width: int, rope: Any
+    cache: Cache | None, q: Tensor, k: Tensor, v: Tensor, mask: Ranges, scale: float, width: int, rope: Any
 ) -> tuple[Any, Tensor]:
     """`attend_heads` where the mask is ranges."""
     compiled = _compiled()
     if compiled is not None and q.dtype == jnp.float32:
-        return compiled.attend(cache, q, k, v, mask, scale, rope)
+        return compiled.attend(cache, q, k, v, mask, scale, rope, width)
     return reference.attend_heads(cache, q, k, v, 0, mask, scale, width=width, rope=rope)
 
 
@@ -329,7 +330,7 @@ def attend_heads(
     rope: tuple[Tensor, Tensor] | None,
 ) -> tuple[Cache | None, Tensor]:
     """As `reference.attend_heads`."""
-    if isinstance(mask, Ranges) and cache is not None:
+    if isinstance(mask, Ranges):
         return _attend_ranges(cache, q, k, v, mask, scale, width, rope)
     q, k, v = (split_heads(x, width) for x in (q, k, v))
     if rope is not None:

@@ -295,8 +295,11 @@ def append(cache: Cache, k: Tensor, v: Tensor, offset: Any) -> tuple[Cache, Tens
     return cache, *cache
 
 
-def takes_ranges(cache: Cache) -> bool:
-    """Whether `attend` is best told by `Ranges` what is seen: compiled kernels read this cache, and no more of it."""
+def takes_ranges(cache: Cache | None) -> bool:
+    """Whether attention is best told by `Ranges` what is seen: compiled kernels read this cache, and no more of it.
+
+    None asks for float32 tokens that attend to each other, without a cache.
+    """
     return False
 
 
@@ -314,7 +317,7 @@ def attend_ranges(cache: Cache, q: Tensor, k: Tensor, v: Tensor, ranges: Ranges,
     q (A, N, T, D), k and v (A, K, T, D) of A · T tokens in all → (A, N, T, D). The cache is (B, K, C, D).
     """
     lead, length, (batch, _, capacity, _) = ops.shape(q)[0], ops.shape(q)[2], ops.shape(cache[0])
-    slots, first = ops.cast(ranges.slots, "int32"), ops.cast(ranges.first, "int32")
+    slots = ops.cast(ranges.slots, "int32")
     rows = ops.repeat(ops.arange(batch, dtype="int32"), lead * length // batch) if ranges.rows is None else ranges.rows
     q, k, v = (ops.reshape(ops.transpose(x, (0, 2, 1, 3)), (-1, x.shape[1], 1, x.shape[3])) for x in (q, k, v))
     key = ops.arange(capacity, dtype="int32")
@@ -323,11 +326,18 @@ def attend_ranges(cache: Cache, q: Tensor, k: Tensor, v: Tensor, ranges: Ranges,
     is_new, chosen = ops.any(here, axis=-1)[:, None, :, None], ops.cast(here, k.dtype)
     new_keys, new_values = (ops.einsum("bst,tkd->bksd", chosen, x[:, :, 0]) for x in (k, v))
     cache = ops.where(is_new, new_keys, cache[0]), ops.where(is_new, new_values, cache[1])
-    seen = ops.logical_and(key >= first[:, None], key <= slots[:, None])
+    seen = ranges.sees(capacity)
     keys, values = (ops.take(part, rows, axis=0) for part in cache)
     y = attention(q, keys, values, seen[:, None, None], scale)
     y = ops.where(ops.any(seen, axis=-1)[:, None, None, None], y, 0)
     return cache, ops.transpose(ops.reshape(y, (lead, length, q.shape[1], q.shape[3])), (0, 2, 1, 3))
+
+
+def attend_among(q: Tensor, k: Tensor, v: Tensor, ranges: Ranges, scale: float) -> Tensor:
+    """`attention` of the tokens of each row to those of them that ranges say."""
+    batch, length = ops.shape(q)[0], ops.shape(q)[2]
+    seen = ops.reshape(ranges.sees(length), (batch, 1, length, length))
+    return ops.where(ops.any(seen, axis=-1, keepdims=True), attention(q, k, v, seen, scale), 0)
 
 
 def attend_heads(
@@ -350,9 +360,10 @@ def attend_heads(
     q, k, v = (split_heads(x, width) for x in (q, k, v))
     if rope is not None:
         q, k = rotate(q, rope), rotate(k, rope)
-    cache, y = (
-        (cache, attention(q, k, v, mask, scale)) if cache is None else attend(cache, q, k, v, offset, mask, scale)
-    )
+    if cache is None:
+        among = attend_among if isinstance(mask, Ranges) else attention
+        return cache, merge_heads(among(q, k, v, mask, scale))
+    cache, y = attend(cache, q, k, v, offset, mask, scale)
     return cache, merge_heads(y)
 
 

@@ -173,8 +173,8 @@ def conv2d(x: Tensor, w: Bundle, *, stride: int = 1, padding: int = 0) -> Tensor
 
 
 def silu(x: Tensor) -> Tensor:
-    """As `reference.silu`."""
-    return tf.nn.silu(x)
+    """As `reference.silu`. `tf.nn.silu` registers a gradient for good in every graph, and with it holds the weights."""
+    return x * tf.sigmoid(x)
 
 
 def gelu(x: Tensor) -> Tensor:
@@ -312,17 +312,21 @@ def capacity(cache: Cache) -> int:
 
 
 def grow(cache: Cache, capacity: int) -> Cache:
-    """As `reference.grow`."""
+    """As `reference.grow`; of variables it is new variables."""
     keys, values = cache
+    if isinstance(keys, tf.Variable):
+        grown = grow((tf.convert_to_tensor(keys), tf.convert_to_tensor(values)), capacity)
+        return tf.Variable(grown[0], trainable=False), tf.Variable(grown[1], trainable=False)
     if keys.shape.rank == 4:
         return reference.grow(cache, capacity)
     more = capacity - values.shape[1]
     return tf.pad(keys, [(0, 0), (0, 0), (0, more)]), tf.pad(values, [(0, 0), (0, more), (0, 0)])
 
 
-def takes_ranges(cache: Cache) -> bool:
+def takes_ranges(cache: Cache | None) -> bool:
     """As `reference.takes_ranges`."""
-    return cache[0].shape.rank == 4 and cache[0].dtype == tf.float32 and _compiled_here() is not None
+    fits = cache is None or (cache[0].shape.rank == 4 and cache[0].dtype == tf.float32)
+    return fits and _compiled_here() is not None
 
 
 def attend(cache: Cache, q: Tensor, k: Tensor, v: Tensor, offset: Any, mask: Any, scale: float) -> tuple[Cache, Tensor]:
@@ -337,12 +341,12 @@ def attend(cache: Cache, q: Tensor, k: Tensor, v: Tensor, offset: Any, mask: Any
 
 
 def _attend_ranges(
-    cache: Cache, q: Tensor, k: Tensor, v: Tensor, mask: Ranges, scale: float, width: int, rope: Any
+    cache: Cache | None, q: Tensor, k: Tensor, v: Tensor, mask: Ranges, scale: float, width: int, rope: Any
 ) -> tuple[Any, Tensor]:
     """`attend_heads` where the mask is ranges."""
     compiled = _compiled_here()
     if compiled is not None and q.dtype == tf.float32:
-        return compiled.attend(cache, q, k, v, mask, scale, rope)
+        return compiled.attend(cache, q, k, v, mask, scale, rope, width)
     return reference.attend_heads(cache, q, k, v, 0, mask, scale, width=width, rope=rope)
 
 
@@ -359,7 +363,7 @@ def attend_heads(
     rope: tuple[Tensor, Tensor] | None,
 ) -> tuple[Cache | None, Tensor]:
     """As `reference.attend_heads`."""
-    if isinstance(mask, Ranges) and cache is not None:
+    if isinstance(mask, Ranges):
         return _attend_ranges(cache, q, k, v, mask, scale, width, rope)
     q, k, v = (split_heads(x, width) for x in (q, k, v))
     if rope is not None:

@@ -325,10 +325,10 @@ def append(cache: Cache, k: Tensor, v: Tensor, offset: int) -> tuple[Cache, Tens
     return cache, keys.narrow(2, 0, offset + length), values.narrow(2, 0, offset + length)
 
 
-def takes_ranges(cache: Cache) -> bool:
-    """As `reference.takes_ranges`."""
+def takes_ranges(cache: Cache | None) -> bool:
+    """As `reference.takes_ranges`. Without a cache the fused operator is best, told by a matrix."""
     native = _compiled()
-    return native is not None and native.takes(cache[0])
+    return cache is not None and native is not None and native.takes(cache[0])
 
 
 def ranges(first: Tensor | None, batch: int, length: int, offset: int) -> Ranges:
@@ -377,7 +377,8 @@ def attend_heads(
     if rope is not None:
         q, k = rotate(q, rope), rotate(k, rope)
     if cache is None:
-        assert not isinstance(mask, Ranges)
+        if isinstance(mask, Ranges):
+            return cache, merge_heads(reference.attend_among(q, k, v, mask, scale))
         return cache, merge_heads(attention(q, k, v, mask, scale))
     cache, y = attend(cache, q, k, v, offset, mask, scale)
     return cache, merge_heads(y)

@@ -10,11 +10,14 @@ from intermodal import kernels
 from intermodal.errors import InputError
 from intermodal.kernels.ops import ops
 from intermodal.layers.parameters import Parameters, Supply, Tree, only
-from intermodal.layers.step import Step
+from intermodal.layers.step import Step, Texts
 from intermodal.layers.storage import StoragePolicy
 from intermodal.weights.map import WeightMap
 
 Tensor = Any
+
+PACKED = frozenset({"text_numbers", "text_begins", "text_ends"})
+"""Inputs that say which texts are read side by side: (1, T), (S,) and (S,) int32, as `Texts` has them."""
 
 
 class Backbone(Parameters):
@@ -33,11 +36,14 @@ class Backbone(Parameters):
         main_input: what a single positional argument is, and what has to be given: `"pixel_values"`, `"input_values"`.
         reads: names of all inputs that have an effect; a call with any other is refused.
         flags: those among them that are true or false, and no tensors.
+        reads_packed: whether texts can be read side by side: what `forward` computes of a token depends on where it
+            stands by `Step.positions` and `Step.mask` alone, and it takes `Step.first_of_each(x)` for `x[:, 0]`.
     """
 
     main_input: ClassVar[str] = "input_ids"
     reads: ClassVar[tuple[str, ...]] = ("input_ids", "attention_mask", "position_ids")
     flags: ClassVar[tuple[str, ...]] = ()
+    reads_packed: ClassVar[bool] = False
 
     def __init__(
         self, config: Any, weight_map: WeightMap, supply: Supply, policy: StoragePolicy, **options: Any
@@ -70,7 +76,7 @@ class Backbone(Parameters):
         """
         from intermodal.tasks.inputs import check_indices, check_names
 
-        check_names(inputs, self.reads)
+        check_names(inputs, (*self.reads, *PACKED) if inputs.keys() >= PACKED else self.reads)
         check_indices(inputs, self.tables())
 
     def check_length(self, step: Step, limit: int) -> None:
@@ -83,7 +89,7 @@ class Backbone(Parameters):
         Raises:
             InputError: it is longer.
         """
-        if isinstance(step.length, int) and step.length > limit:
+        if step.texts is None and isinstance(step.length, int) and step.length > limit:
             raise InputError(
                 f"The sequence has {step.length} tokens, and the model has positions for {limit} "
                 "(max_position_embeddings): cut it, with tokenizer(…, truncation=True)."
@@ -116,10 +122,14 @@ class Backbone(Parameters):
         """
         pooled = outputs.get("pooler_output")
         if pooled is None:
-            last = last_token(step.token_ids, step.valid, self.config.pad_token_id)
-            last = ops.cast(last, "int32")[:, None, None]
-            pooled = ops.take_along_axis(outputs["last_hidden_state"], last, axis=1)[:, 0]
+            pooled = self._last_states(step, outputs["last_hidden_state"])
         return kernels.linear(pooled, only(w["head"]))
+
+    def _last_states(self, step: Step, hidden: Tensor) -> Tensor:
+        if step.texts is not None:
+            return ops.take(hidden[0], ops.maximum(step.texts.ends, 0), axis=0)
+        last = last_token(step.token_ids, step.valid, self.config.pad_token_id)
+        return ops.take_along_axis(hidden, ops.cast(last, "int32")[:, None, None], axis=1)[:, 0]
 
     def token_logits(self, w: Tree, hidden: Tensor) -> Tensor:
         """Logits (B, T, vocabulary) of the word at each position, for families that fill masks.
@@ -157,13 +167,25 @@ class Backbone(Parameters):
         """The step of a whole sequence: `input_ids` (B, T), and optionally `attention_mask` and `position_ids`.
 
         Without `input_ids` it has no tokens and no positions of its own; all other inputs are in `Step.inputs`.
+        Of texts side by side, `input_ids` (1, T), there are `PACKED` too: see `tasks.packing`.
         """
+        if inputs.keys() >= PACKED:
+            return _packed_step(inputs)
         ids = inputs.get("input_ids")
         positions = inputs.get("position_ids")
         if positions is None and ids is not None:
             positions = ops.arange(kernels.length_of(ids), dtype="int32")[None, :]
         others = {k: v for k, v in inputs.items() if k not in ("input_ids", "attention_mask", "position_ids")}
         return Step(ids, positions, valid=inputs.get("attention_mask"), inputs=others)
+
+
+def _packed_step(inputs: Mapping[str, Tensor]) -> Step:
+    ends = ops.cast(inputs["text_ends"], "int32")
+    texts = Texts(inputs["text_numbers"][0], ops.cast(inputs["text_begins"], "int32"), ends)
+    ranges = texts.ranges()
+    positions = ops.maximum(ranges.slots - ranges.first, 0)[None]
+    others = {name: values for name, values in inputs.items() if name not in {"input_ids", *PACKED}}
+    return Step(inputs["input_ids"], positions, packed=ranges, texts=texts, inputs=others)
 
 
 def last_token(ids: Tensor, valid: Tensor | None, pad_token_id: int | None) -> Tensor:

@@ -2,13 +2,40 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from intermodal import kernels
 from intermodal.errors import InputError
 from intermodal.kernels.ops import ops
 
 Tensor = Any
+
+
+class Texts(NamedTuple):
+    """Texts that are read side by side, as one row of T tokens.
+
+    Attributes:
+        numbers: (T,) int32, of which text each token is; S where it is of none.
+        begins, ends: (S,) int32, where the first and the last token of each text stands. An empty one ends at -1.
+    """
+
+    numbers: Tensor
+    begins: Tensor
+    ends: Tensor
+
+    @property
+    def members(self) -> Tensor:
+        """(S, T) bool: whether a token is of a text."""
+        count = ops.shape(self.begins)[0]
+        return ops.arange(count, dtype="int32")[:, None] == self.numbers
+
+    def ranges(self) -> kernels.Ranges:
+        """What each token sees: its text; and one that is of none, nothing."""
+        length = ops.shape(self.numbers)[0]
+        first = ops.concatenate([self.begins, ops.full((1,), length, dtype="int32")])
+        last = ops.concatenate([self.ends, ops.full((1,), -1, dtype="int32")])
+        slots = ops.arange(length, dtype="int32")
+        return kernels.Ranges(None, slots, *(ops.take(x, self.numbers) for x in (first, last)))
 
 
 class Step:
@@ -19,7 +46,8 @@ class Step:
         positions: (B, T) integers, for rotary or learned position embeddings; None beside that.
         valid: (B, S) true where a key is text and not padding, or None when all are.
         first: (B,) int32 instead of `valid`, where there is a cache: the key that each row's text begins with.
-        packed: instead of both, where the tokens of one row are of several rows of the cache: which, and where.
+        packed: instead of both, where the tokens of one row are of several rows of the cache, or of several texts.
+        texts: which texts those are, without a cache; else None.
         cache: one entry a layer, replaced as layers append to it; empty when nothing is kept.
         offset: index of the first new key in the cache.
         inputs: whatever else the caller passed (`token_type_ids`, `pixel_values`, …).
@@ -33,6 +61,7 @@ class Step:
         valid: Tensor | None = None,
         first: Tensor | None = None,
         packed: kernels.Ranges | None = None,
+        texts: Texts | None = None,
         cache: list[kernels.Cache] | None = None,
         offset: Any = 0,
         inputs: dict[str, Tensor] | None = None,
@@ -42,6 +71,7 @@ class Step:
         self.valid = valid
         self.first = first
         self.packed = packed
+        self.texts = texts
         self.cache = list(cache or ())
         self.offset = offset
         self.inputs = inputs or {}
@@ -58,9 +88,9 @@ class Step:
         """
         ranges = self.packed
         if ranges is not None:
-            if not causal or blocks is not None:
+            if blocks is not None or not (causal or self.texts):
                 raise InputError("Tokens of several rows are read side by side, and none of them sees a later one.")
-            return ranges.within(window)
+            return (ranges._replace(last=None) if causal else ranges).within(window)
         if causal and blocks is None and self.valid is None and self.cache and kernels.takes_ranges(self.cache[0]):
             return kernels.ranges(self.first, self.token_ids.shape[0], self.length, self.offset).within(window)
         keys = kernels.capacity(self.cache[0]) if self.cache else self.length
@@ -73,6 +103,10 @@ class Step:
 
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, *, mask: Any, scale: float) -> Tensor:
         """Attention of layer number `layer`, through the cache where there is one. Shapes as `kernels.attention`."""
+        if not self.cache and isinstance(mask, kernels.Ranges):
+            width = q.shape[3]
+            q, k, v = (kernels.merge_heads(x) for x in (q, k, v))
+            return kernels.split_heads(self.attend_heads(layer, q, k, v, width=width, mask=mask, scale=scale), width)
         if not self.cache:
             return kernels.attention(q, k, v, mask, scale)
         self.cache[layer], y = kernels.attend(self.cache[layer], q, k, v, self.offset, mask, scale)
@@ -90,3 +124,7 @@ class Step:
         if cache is not None:
             self.cache[layer] = cache
         return y
+
+    def first_of_each(self, x: Tensor) -> Tensor:
+        """What x (B, T, width) holds of the first token of each row, or of each of S texts: (B or S, width)."""
+        return x[:, 0] if self.texts is None else ops.take(x[0], self.texts.begins, axis=0)

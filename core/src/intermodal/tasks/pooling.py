@@ -13,7 +13,7 @@ def pool(hidden: Tensor, valid: Tensor | None, modes: tuple[str, ...]) -> Tensor
     """Pool hidden states, in float32. Padding may be left or right, and takes no part.
 
     Args:
-        hidden: (B, T, width).
+        hidden: (B, T, width); or (1, T, width) of B texts side by side.
         valid: (B, T), not 0 where there is text; None where there is text everywhere.
         modes: each gives a vector, and they are put side by side: `"cls"` the first token's, `"lasttoken"` the last's,
             `"mean"`, `"max"`, `"mean_sqrt_len_tokens"` (the sum over the root of the count), `"weightedmean"` (the k-th
@@ -34,6 +34,8 @@ def normalize(vectors: Tensor) -> Tensor:
 
 
 def _sum(hidden: Tensor, weights: Tensor) -> Tensor:
+    if hidden.shape[0] == 1:
+        return ops.matmul(weights, hidden[0])
     return ops.sum(hidden * weights[:, :, None], axis=1)
 
 

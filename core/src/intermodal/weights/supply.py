@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 _THREADS = max(1, min(4, os.cpu_count() or 1))
 
 _BATCH = 128 << 20
-"""Bytes of variables that a thread reads at once: one call of the system for many small tensors, so that threads
-seldom wait for Python while the tokenizer is built."""
+"""Bytes of variables that a thread reads at once, a quarter of the model's at most: one call of the system for many
+small tensors, so that threads seldom wait for Python while the tokenizer is built."""
 
 _AHEAD = 512 << 20
 """Bytes of variables read before they are asked for. On a CPU they are the model's own memory; on an accelerator they
@@ -65,15 +65,18 @@ class CheckpointSupply:
         loaded = [variable for variable in plan.variables if variable.name in plan.pieces]
         self._nbytes = {variable.name: self._size(variable) for variable in loaded}
         self._mapped = {variable.name: values for variable in loaded if (values := self._map(variable)) is not None}
-        self._batches = deque(self._batched([variable for variable in loaded if variable.name not in self._mapped]))
+        read = [variable for variable in loaded if variable.name not in self._mapped]
+        most = min(_BATCH, sum(self._nbytes[variable.name] for variable in read) // 4)
+        self._batches = deque(self._batched(read, most))
         self._pending: dict[str, Future[dict[str, dict[str, np.ndarray]]]] = {}
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="intermodal-read")
         self.nbytes = sum(self._nbytes.values())
         self.progress: Callable[[int], None] = lambda _: None
 
     def __enter__(self) -> CheckpointSupply:
-        """Begin to read."""
-        self._read_ahead()
+        """Begin to read: about half of the weights at most, for what is done meanwhile takes memory for a while."""
+        for _ in range(min(_THREADS, len(self._batches) // 2)):
+            self._submit()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -139,13 +142,13 @@ class CheckpointSupply:
             return None
         return values
 
-    def _batched(self, variables: Sequence[Variable]) -> Iterator[list[Variable]]:
+    def _batched(self, variables: Sequence[Variable], most: int) -> Iterator[list[Variable]]:
         batch: list[Variable] = []
         size = 0
         for variable in variables:
             batch.append(variable)
             size += self._nbytes[variable.name]
-            if size >= _BATCH:
+            if size >= most:
                 yield batch
                 batch, size = [], 0
         if batch:

@@ -17,6 +17,7 @@ class BertBackbone(Backbone):
 
     config: BertConfig
     reads = (*Backbone.reads, "token_type_ids")
+    reads_packed = True
 
     def forward(self, w: Tree, step: Step) -> dict[str, Tensor]:
         """See `Backbone.forward`.
@@ -38,7 +39,7 @@ class BertBackbone(Backbone):
             x = self._norm(x + feed_forward(block, x, config), block["output.LayerNorm"])
         outputs = {"last_hidden_state": x}
         if POOLER in w:
-            outputs["pooler_output"] = kernels.tanh(kernels.linear(x[:, 0], w[POOLER]))
+            outputs["pooler_output"] = kernels.tanh(kernels.linear(step.first_of_each(x), w[POOLER]))
         return outputs
 
     def tables(self) -> dict[str, int]:
@@ -84,10 +85,9 @@ class BertBackbone(Backbone):
 
 def attention(w: Tree, x: Tensor, step: Step, number: int, mask: Any, config: BertConfig) -> Tensor:
     """Attention of every token to every token. x (B, T, hidden), and so the result."""
-    projected = kernels.linears(x, *(w[f"attention.self.{name}"] for name in ("query", "key", "value")))
-    q, k, v = (kernels.split_heads(y, config.head_dim) for y in projected)
-    y = step.attend(number, q, k, v, mask=mask, scale=config.head_dim**-0.5)
-    return kernels.linear(kernels.merge_heads(y), w["attention.output.dense"])
+    q, k, v = kernels.linears(x, *(w[f"attention.self.{name}"] for name in ("query", "key", "value")))
+    y = step.attend_heads(number, q, k, v, width=config.head_dim, mask=mask, scale=config.head_dim**-0.5)
+    return kernels.linear(y, w["attention.output.dense"])
 
 
 def feed_forward(w: Tree, x: Tensor, config: BertConfig) -> Tensor:

@@ -20,6 +20,7 @@ class GemmaBackbone(Backbone):
     """
 
     config: GemmaTextConfig
+    reads_packed = True
 
     def __init__(self, config: Any, weight_map: Any, supply: Any, policy: Any, **options: Any) -> None:
         refuse_float16(policy.compute_dtype)

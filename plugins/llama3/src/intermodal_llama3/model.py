@@ -15,6 +15,7 @@ class LlamaBackbone(Backbone):
     """Hidden states of Llama 1, 2 and 3."""
 
     config: LlamaConfig
+    reads_packed = True
 
     def forward(self, w: Tree, step: Step) -> dict[str, Tensor]:
         """See `Backbone.forward`. Returns `last_hidden_state` (B, T, hidden), after the last norm."""

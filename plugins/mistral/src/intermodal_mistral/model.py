@@ -15,6 +15,7 @@ class MistralBackbone(Backbone):
     """Hidden states of Mistral and Ministral."""
 
     config: MistralConfig
+    reads_packed = True
 
     def forward(self, w: Tree, step: Step) -> dict[str, Tensor]:
         """See `Backbone.forward`. Returns `last_hidden_state` (B, T, hidden), after the last norm."""

@@ -85,21 +85,25 @@ def _plain_attend(
     rows: Tensor,
     slots: Tensor,
     first: Tensor,
+    last: Tensor,
     cosines: Tensor,
     sines: Tensor,
     scale: Tensor,
 ) -> tuple[Tensor, ...]:
-    ranges, rope = kernels.Ranges(rows if rows.size else None, slots, first), None
+    ranges = kernels.Ranges(rows if rows.size else None, slots, first, last if last.size else None)
+    rope = None
     if cosines.size:
         rope = tuple(table.reshape(q.shape[0], 1, q.shape[1], -1) for table in (cosines, sines))
     options: Any = {"width": keys.shape[3], "rope": rope}
-    given: Any = kernels.reference.attend_heads((keys, values), q, k, v, 0, ranges, scale, **options)
-    (keys, values), y = given
-    return y, keys, values
+    cache = (keys, values) if keys.shape[2] else None
+    given: Any = kernels.reference.attend_heads(cache, q, k, v, 0, ranges, scale, **options)
+    cache, y = given
+    return y, *(cache or (k, v))
 
 
 _products = _foreign(PRODUCT, _plain_products)
 _attend = _foreign(ATTEND, _plain_attend, written={3: 1, 4: 2})
+_attend_to_each_other = _foreign(ATTEND, _plain_attend)
 
 
 def supports(x: Tensor, weight: Tensor) -> bool:
@@ -134,22 +138,25 @@ def _scale(tensor: Tensor) -> Tensor:
 
 
 def attend(
-    cache: tuple[Tensor, Tensor],
+    cache: tuple[Tensor, Tensor] | None,
     q: Tensor,
     k: Tensor,
     v: Tensor,
     ranges: kernels.Ranges,
     scale: float,
     rope: tuple[Tensor, Tensor] | None,
-) -> tuple[tuple[Tensor, Tensor], Tensor]:
+    width: int,
+) -> tuple[tuple[Tensor, Tensor] | None, Tensor]:
     """Write the keys and values of new tokens to the cache, and attend to what each of them sees; all float32.
 
     Args:
-        cache: keys and values (B, K, capacity, D), written in place where a loop carries them.
+        cache: keys and values (B, K, capacity, D), written in place where a loop carries them; None where the tokens
+            of each of A rows attend to each other.
         q: (A, T, N·D). k, v: (A, T, K·D).
         ranges: of the A · T tokens.
         scale: of the scores.
         rope: tables (A or 1, 1, T, D/2) by which q and k are rotated first.
+        width: D.
 
     Returns:
         The cache, and (A, T, N·D).
@@ -158,7 +165,10 @@ def attend(
     if rope is not None:
         shape = (q.shape[0], 1, *rope[0].shape[2:])
         tables = tuple(jnp.broadcast_to(table, shape).astype(jnp.float32) for table in rope)
-    rows = none if ranges.rows is None else ranges.rows
-    numbers = (jnp.asarray(x, jnp.int32) for x in (rows, ranges.slots, ranges.first))
+    numbers = (none if x is None else jnp.asarray(x, jnp.int32) for x in ranges)
+    if cache is None:
+        empty = (jnp.zeros((q.shape[0], k.shape[2] // width, 0, width)),) * 2
+        y, _, _ = _attend_to_each_other(q, k, v, *empty, *numbers, *tables, jnp.asarray(scale, jnp.float32))
+        return None, y
     y, keys, values = _attend(q, k, v, *cache, *numbers, *tables, jnp.asarray(scale, jnp.float32))
     return (keys, values), y

@@ -187,37 +187,43 @@ def _scale(tensor: Tensor) -> Tensor:
 
 
 def attend(
-    cache: tuple[Tensor, Tensor],
+    cache: tuple[Tensor, Tensor] | None,
     q: Tensor,
     k: Tensor,
     v: Tensor,
     ranges: kernels.Ranges,
     scale: float,
     rope: tuple[Tensor, Tensor] | None,
-) -> tuple[tuple[Tensor, Tensor], Tensor]:
+    width: int,
+) -> tuple[tuple[Tensor, Tensor] | None, Tensor]:
     """Write the keys and values of new tokens to the cache, and attend to what each of them sees; all float32.
 
-    All shapes are known. There is no derivative.
+    All shapes are known, but without a cache A and T may be open. There is no derivative.
 
     Args:
-        cache: keys and values (B, K, capacity, D), written in place where a loop carries them.
+        cache: keys and values (B, K, capacity, D), written in place where a loop carries them; None where the tokens
+            of each of A rows attend to each other.
         q: (A, T, N·D). k, v: (A, T, K·D).
         ranges: of the A · T tokens.
         scale: of the scores.
         rope: tables (A or 1, 1, T, D/2) by which q and k are rotated first.
+        width: D.
 
     Returns:
         The cache, and (A, T, N·D).
     """
     none, tables = tf.zeros(0, tf.int32), (tf.zeros(0),) * 2
     if rope is not None:
-        shape = (q.shape[0], 1, *rope[0].shape[2:])
+        shape = (tf.shape(q)[0], 1, tf.shape(q)[1], width // 2)
         tables = tuple(tf.cast(tf.broadcast_to(table, shape), tf.float32) for table in rope)
-    rows = none if ranges.rows is None else ranges.rows
-    numbers = [tf.cast(x, tf.int32) for x in (rows, ranges.slots, ranges.first)]
-    operands = [q, k, v, *cache, *numbers, *tables, tf.constant(scale, tf.float32)]
+    numbers = [none if x is None else tf.cast(x, tf.int32) for x in ranges]
+    more = [*numbers, *tables, tf.constant(scale, tf.float32)]
+    if cache is None:
+        empty = tf.zeros((tf.shape(q)[0], k.shape[2] // width, 0, width))
+        y, _, _ = _foreign(ATTEND, [q, k, v, empty, empty, *more], [tuple(x.shape) for x in (q, k, v)])
+        return None, y
     shapes = [tuple(x.shape) for x in (q, *cache)]
-    y, keys, values = _foreign(ATTEND, operands, shapes, written=(3, 4))
+    y, keys, values = _foreign(ATTEND, [q, k, v, *cache, *more], shapes, written=(3, 4))
     return (keys, values), y
 
 

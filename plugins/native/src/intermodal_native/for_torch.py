@@ -34,7 +34,7 @@ _product = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_char
     ("native_product", _native)
 )
 _matrix = Struct("@PPqqiiPq")  # struct matrix
-_attention = Struct("@11P7qf0P")  # struct attention
+_attention = Struct("@12P7qf0P")  # struct attention
 _pointers = [Struct(f"@{count}P") for count in range(16)]
 
 
@@ -185,8 +185,8 @@ def attend(
         return None
     if size % (groups * width) or k.shape != shape or v.shape != shape:
         return None
-    rows, slots, first = (x if x is None else x.contiguous() for x in ranges)
-    if any(x is not None and (x.dtype is not torch.int32 or x.shape != (tokens,)) for x in (rows, slots, first)):
+    numbers = [x if x is None else x.contiguous() for x in ranges]
+    if any(x is not None and (x.dtype is not torch.int32 or x.shape != (tokens,)) for x in numbers):
         return None
     cosines = sines = step = 0
     if rope is not None:
@@ -198,7 +198,7 @@ def attend(
         step = width
     q, k, v = q.contiguous(), k.contiguous(), v.contiguous()
     y = torch.empty_like(q)
-    addresses = (0 if x is None else x.data_ptr() for x in (q, k, v, keys, values, y, rows, slots, first))
+    addresses = (0 if x is None else x.data_ptr() for x in (q, k, v, keys, values, y, *numbers))
     numbers = (tokens, batch, size // width, groups, width, capacity, step)
     fault = _native.native_attend(_attention.pack(*addresses, cosines, sines, *numbers, scale))
     return y if fault is None else None

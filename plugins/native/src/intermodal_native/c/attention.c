@@ -31,18 +31,25 @@ static const char *fault_of(const struct attention *a)
     for (int64_t token = 0; token < a->tokens; token++) {
         if (a->rows && (a->rows[token] < 0 || a->rows[token] >= a->batch))
             return "a token of an attention is of no row of its cache";
-        if (a->slots[token] < -1 || a->slots[token] >= a->capacity || a->first[token] < 0)
+        if (a->slots[token] < -1 || a->slots[token] >= a->capacity || a->first[token] < 0
+            || last_of(a, token) >= a->capacity)
             return "a token of an attention is beyond its cache";
     }
     return NULL;
 }
 
-/* Divides the queries of a group into blocks of one row each, of nearly the same size. */
+/* Whether a token and the one before it may attend together: they are of one row, and some keys may be seen by both. */
+static int is_next(const struct attention *a, int64_t token)
+{
+    return row_of(a, token) == row_of(a, token - 1) && (!a->last || a->first[token] <= a->last[token - 1]);
+}
+
+/* Divides the queries of a group into blocks of one row each, and of one text, of nearly the same size. */
 static int64_t divide(const struct attention *a, struct block *blocks)
 {
     int64_t count = 0, shared = a->heads / a->groups;
     for (int64_t first = 0, last; first < a->tokens; first = last) {
-        for (last = first + 1; last < a->tokens && row_of(a, last) == row_of(a, first);)
+        for (last = first + 1; last < a->tokens && is_next(a, last);)
             last++;
         int64_t from = first * shared, queries = (last - first) * shared, pieces = (queries + QUERIES - 1) / QUERIES;
         for (int64_t piece = 0; piece < pieces; piece++)
@@ -57,9 +64,9 @@ static int64_t reach(const struct attention *a, struct block block, int64_t *low
     int64_t shared = a->heads / a->groups;
     *low = a->capacity, *high = 0;
     for (int64_t token = block.from / shared; token <= (block.to - 1) / shared; token++)
-        if (a->first[token] <= a->slots[token]) {
+        if (a->first[token] <= last_of(a, token)) {
             *low = at_most(a->first[token], *low);
-            *high = a->slots[token] < *high ? *high : a->slots[token] + 1;
+            *high = last_of(a, token) < *high ? *high : last_of(a, token) + 1;
         }
     return *high > *low ? *high - *low : 0;
 }

@@ -108,7 +108,7 @@ INLINE void gather(const int vectors, const float *values, int64_t width, const 
 /* What a vector of queries has seen so far, and may see. */
 struct seen {
     vec highest, total;
-    ints32 first, slot;
+    ints32 first, last;
 };
 
 /* Makes weights of a vector's scores of keys `key` to `key + count - 1`, `wide` floats apart; `sums` follow. */
@@ -121,7 +121,7 @@ INLINE void weigh(struct seen *s, int masked, int64_t key, int64_t count, float 
         vec value = load(FLOAT32, scores, i * wide);
         if (masked) {
             ints32 number = (ints32){0} + (int32_t)(key + i);
-            value = choose((number >= s->first) & (number <= s->slot), value, none);
+            value = choose((number >= s->first) & (number <= s->last), value, none);
             store(scores + i * wide, value);
         }
         highest = choose(value > highest, value, highest);
@@ -212,14 +212,14 @@ INLINE void attend_with(const int vectors, const struct part *p, int64_t from, i
     memset(sums, 0, (size_t)(deep * wide) * sizeof *sums);
     for (int lane = 0; lane < wide; lane++) {
         struct seen *s = &seen[lane / LANES];
-        int64_t token = (from + (lane < count ? lane : 0)) / shared, first = a->first[token], slot = a->slots[token];
-        s->first[lane % LANES] = (int32_t)first, s->slot[lane % LANES] = (int32_t)slot;
+        int64_t token = (from + (lane < count ? lane : 0)) / shared, first = a->first[token], last = last_of(a, token);
+        s->first[lane % LANES] = (int32_t)first, s->last[lane % LANES] = (int32_t)last;
         s->highest[lane % LANES] = -INFINITY, s->total[lane % LANES] = 0;
         all_from = first > all_from ? first : all_from;
-        all_to = slot + 1 < all_to ? slot + 1 : all_to;
-        if (first <= slot) {
+        all_to = last + 1 < all_to ? last + 1 : all_to;
+        if (first <= last) {
             low = first < low ? first : low;
-            high = slot + 1 > high ? slot + 1 : high;
+            high = last + 1 > high ? last + 1 : high;
         }
     }
     low = low < p->low ? p->low : low, high = high > p->high ? p->high : high;
@@ -327,7 +327,7 @@ INLINE void attend_few(const int wide, const struct part *p, int64_t from)
         for (; key < count; key++)
             score_few(wide, 1, keys, width, queries, deep, key, scores);
         for (int j = 0; j < wide; j++) {
-            int64_t token = (from + j) / shared, low = a->first[token] - first, high = a->slots[token] + 1 - first;
+            int64_t token = (from + j) / shared, low = a->first[token] - first, high = last_of(a, token) + 1 - first;
             low = low < 0 ? 0 : low, high = high > count ? count : high;
             weigh_few(&highest[j], &total[j], low, high, count, scores[j], sums + j * deep, width);
         }

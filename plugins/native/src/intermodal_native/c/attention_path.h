@@ -33,6 +33,12 @@ static inline int64_t row_of(const struct attention *a, int64_t token)
     return a->rows ? a->rows[token] : token / (a->tokens / a->batch);
 }
 
+/* The last key that a token sees. */
+static inline int64_t last_of(const struct attention *a, int64_t token)
+{
+    return a->last ? a->last[token] : a->slots[token];
+}
+
 #define DECLARE(path) \
     void attend_##path(const struct part *p); \
     void append_##path(const struct attention *a, int64_t token); \

@@ -54,12 +54,13 @@ EXPORT void native_gate(int activation, const float *gate, const float *up, floa
 /* Attention of new tokens, of any rows, to a cache and to each other; `for_torch.py` packs this structure.
 
    A token's key and value are written to its row of the cache, at its slot, and it sees the keys of its row from `first`
-   to its slot. Keys that some token sees have to be written: in the cache before, or by a token of this call. A token
-   whose slot is before `first` sees nothing and gives zeros; one whose slot is -1 is not written either. */
+   to `last`. Keys that some token sees have to be written: in the cache before, or by a token of this call. A token
+   whose last key is before its first sees nothing and gives zeros; one whose slot is -1 is not written either. */
 struct attention {
     const float *q, *k, *v;   /* (tokens, heads, width) of q, (tokens, groups, width) of k and v */
     float *keys, *values, *y; /* the cache (batch, groups, capacity, width), and the result, as q */
-    const int32_t *rows, *slots, *first; /* of each token; rows may be NULL: each has as many tokens, one after the other */
+    /* Of each token. Rows may be NULL: each has as many tokens, one after the other; last too: a token's own slot. */
+    const int32_t *rows, *slots, *first, *last;
     const float *cosines, *sines; /* of half a head, by which q and k are rotated first, or NULL */
     int64_t tokens, batch, heads, groups, width, capacity;
     int64_t table_step; /* from a token's cosines and sines to the next one's */
