@@ -23,8 +23,12 @@ print(json.dumps({"ids": [ids.tolist(), drawn.tolist(), logits.tolist()], **coun
 """
 
 
+TOLD = ["jax_compilation_cache_dir", *(name for name, *_ in OPTIONS)]
+
+
 def start(folder, cache, **more):
-    environment = {**os.environ, "KERAS_BACKEND": "jax", "INTERMODAL_CACHE": str(cache), **more}
+    inherited = {name: value for name, value in os.environ.items() if name.lower() not in TOLD}
+    environment = {**inherited, "KERAS_BACKEND": "jax", "INTERMODAL_CACHE": str(cache), **more}
     command = [sys.executable, "-c", COUNT, str(folder)]
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
@@ -49,7 +53,9 @@ def test_two_processes_fill_the_cache_at_once_and_the_next_compiles_nothing(fold
 def settings(monkeypatch, tmp_path):
     """JAX's settings, put back afterwards; nothing compiles meanwhile, so no cache is ever opened."""
     monkeypatch.setenv("INTERMODAL_CACHE", str(tmp_path / "kept"))
-    names = ["jax_compilation_cache_dir", "jax_enable_compilation_cache", *(name for name, *_ in OPTIONS)]
+    for name in TOLD:
+        monkeypatch.delenv(name.upper(), raising=False)
+    names = ["jax_enable_compilation_cache", *TOLD]
     before = {name: getattr(jax.config, name) for name in names}
     for name, default in [("jax_compilation_cache_dir", None), *((name, default) for name, default, _ in OPTIONS)]:
         jax.config.update(name, default)  # tests before may have been told a folder for all processes

@@ -152,14 +152,6 @@ def test_activations_are_their_formulas(name):
         close(getattr(module, name)(ops.convert_to_tensor(x)), expected, 1e-6)
 
 
-@pytest.mark.parametrize("name", ["silu", "gelu", "gelu_tanh", "relu"])
-def test_a_gate_is_its_activation_times_the_other(name):
-    gate, up = tensor(2, 3, 40) * 4, tensor(2, 3, 40)
-    expected = ops.convert_to_numpy(getattr(reference, name)(gate)) * ops.convert_to_numpy(up)
-    for module in (kernels, reference):
-        close(module.gated(name, gate, up), expected)
-
-
 @pytest.mark.parametrize("width", [300, 1024, 50_000])  # the last is no multiple of any block
 def test_the_largest_of_a_row_is_the_first_of_several(width):
     values = np.random.default_rng(3).standard_normal((6, width)).astype("float32")

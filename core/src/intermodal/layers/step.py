@@ -38,7 +38,7 @@ class Texts(NamedTuple):
         return kernels.Ranges(None, slots, *(ops.take(x, self.numbers) for x in (first, last)))
 
 
-class CacheFilled(Exception):  # noqa: N818 (no error)
+class CacheFilled(Exception):
     """Ends a pass that was to fill the cache only: what comes after would be computed for nothing."""
 
 
