@@ -192,3 +192,23 @@ def test_nothing_is_computed_here_where_a_graph_is_traced():
     traced = torch.jit.trace(lambda x: kernels.linear(x, bundle), torch.zeros(1, 8), check_trace=False)
     x = random(1, 8)
     close(traced(x), reference.linear(x, bundle))
+
+
+@pytest.mark.parametrize("part", ["weight", "bias", "norm", "other's weight", "other's bias"])
+def test_what_is_replaced_between_two_calls_is_seen(part):
+    def replaced(w, field):
+        return w._replace(**{field: random(*getattr(w, field).shape, seed=4)})
+
+    x, one, other = random(1, 1, 64), *(Bundle(random(24, 64, seed=seed), random(24, seed=seed)) for seed in (1, 2))
+    one, other = (w._replace(prepared=kernels.prepare(w.weight, w.scale)) for w in (one, other))
+    norm = kernels.Norm(Bundle(random(64)), 1e-3)
+    before = kernels.gated_linear(x, one, other, "silu", norm=norm)
+    if part == "norm":
+        norm = norm._replace(w=Bundle(random(64, seed=3)))
+    elif part.startswith("other"):
+        other = replaced(other, part.removeprefix("other's "))
+    else:
+        one = replaced(one, part)
+    got, expected = (form.gated_linear(x, one, other, "silu", norm=norm) for form in (kernels, reference))
+    close(got, expected)
+    assert not torch.equal(got, before)
