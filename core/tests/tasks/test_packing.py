@@ -94,6 +94,7 @@ def test_a_pooled_token_and_logits_are_those_of_each_text(tmp_path):
         folder = save_reference(make_reference(name, {**config, "pad_token_id": 0}), tmp_path / name)
         model = intermodal.load(folder, task)
         rows = [random.integers(5, 60, length) for length in (9, 1, 12)]
+        rows.append(np.array([7, 0, 9, 0, 0]))  # the padding's id in a text, as where it is that of a text's end
         got = np.asarray(model.predict_on_batch(texts_of(rows)))
         expected = [ops.convert_to_numpy(model({"input_ids": row[None]}))[0] for row in rows]
         np.testing.assert_allclose(got, expected, atol=1e-5 * np.abs(expected).max())
