@@ -28,8 +28,9 @@ class CompiledKernels(Protocol):
     def module(self, user: str) -> Any | None:
         """The module for one user of them, a Keras backend or a file format by its name; None where there is none.
 
-        For `"jax"` that is `products(x, weights, scales, minima)`: x (…, in) float32 times the transpose of what each
-        of a tuple of weights (out, in) stands for, a tuple of (…, out) float32; `supports(x, weight)` says which.
+        For `"jax"` that is `linears(x, bundles, norm, activation, residual, gated=…)`: linears of x (…, in) float32 and
+        what is around them, as `kernels.products` has it, a tuple of (…, out) float32; `supports(x, bundles,
+        activation)` says of which.
 
         For `"gguf"` that is `dequantize(number, packed, book, out)`, the values of whole blocks of ggml's type `number`
         written to an array of a dtype of its `TARGETS`, with the bits of the gguf package.

@@ -121,6 +121,7 @@ def test_inputs_of_texts_side_by_side_are_given_together(tmp_path):
     assert not packing.reads_side_by_side(model, {"input_ids": [[1], []]})
     assert not packing.reads_side_by_side(model, {"input_ids": [[1] * 41]})
     assert not packing.reads_side_by_side(model, {"input_ids": [[1, 2]], "attention_mask": [[1, 0]]})
-    model.compile(jit_compile=True)
     with kernels.inference():
-        assert packing.reads_side_by_side(model, {"input_ids": [[1, 2]]}) == kernels.takes_ranges(None)
+        assert packing.reads_side_by_side(model, {"input_ids": [[1, 2]] * 400}) == kernels.takes_ranges(None)
+    model.compile(run_eagerly=True)
+    assert not packing.reads_side_by_side(model, {"input_ids": [[1, 2]] * 400})

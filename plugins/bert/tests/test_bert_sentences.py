@@ -8,7 +8,9 @@ import intermodal
 import keras
 import numpy as np
 import pytest
+from intermodal import compiled
 from intermodal.errors import ConfigError, TaskError, TokenizerError
+from intermodal.tasks.pooling import pool
 from intermodal.testing.reference import make_reference, save_reference
 
 pytestmark = pytest.mark.backend
@@ -86,6 +88,29 @@ def test_vectors_are_those_of_single_texts_whatever_the_batch(folder):
     close(model.embed(TEXTS, batch_size=2), wanted)
     close(model.embed(TEXTS[0]), wanted[0])
     assert model.embed([]).shape == (0, 48)
+
+
+def test_many_texts_are_computed_without_padding_where_compiled_kernels_tell_them_apart(folder, monkeypatch):
+    def count(hidden, *given, of=pool):
+        read.append(tuple(hidden.shape[:2]))
+        return of(hidden, *given)
+
+    read = []
+    monkeypatch.setattr("intermodal.tasks.sentence.pool", count)
+    texts = [" ".join(WORDS[5 : 6 + number % 6]) for number in range(400)]
+    model = intermodal.load(folder)
+    close(model.embed(texts), np.tile(expected(folder, texts[:6]), (67, 1))[:400])
+    if compiled.for_cpu(keras.backend.backend()) is None or keras.backend.backend() == "torch":
+        assert all(rows > 1 for rows, _ in read)
+    else:
+        assert {rows for rows, _ in read} == {1}
+        before = len(read)
+        model.enable_lora(2)  # other variables
+        for variable in model.trainable_variables:
+            variable.assign(np.full(variable.shape, 0.1, "float32"))
+        by_one = np.stack([model.embed(text) for text in texts[:6]])
+        close(model.embed(texts), np.tile(by_one, (67, 1))[:400])
+        assert len(read) > before
 
 
 def test_the_settings_are_followed(folder):

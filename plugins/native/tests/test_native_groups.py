@@ -72,7 +72,7 @@ def test_a_product_is_numpy_s(native, kind, m, n, groups):
     (first.rows, first.groups), first.columns, first.scale_dtype = w.scale.shape, x.shape[1], DTYPES[str(w.scale.dtype)]
     second.data, (second.rows, second.columns) = other.ctypes.data, other.shape
     plain = np.full((m, 5), np.nan, np.float32)
-    native.native_product(x.ctypes.data, m, matrices, 2, (ctypes.c_void_p * 2)(y.ctypes.data, plain.ctypes.data))
+    native.native_product(x.ctypes.data, m, matrices, 2, (ctypes.c_void_p * 2)(y.ctypes.data, plain.ctypes.data), None)
     check(y, x, w)
     np.testing.assert_allclose(plain, x @ other.T, atol=1e-3)
 
@@ -111,7 +111,7 @@ def test_products_on_torch_are_numpy_s(kind):
     minimum = None if w.minimum is None else torch.from_numpy(w.minimum)
     prepared = for_torch.prepare(torch.from_numpy(w.stored), torch.from_numpy(w.scale), minimum)
     with torch.inference_mode():
-        (y,) = for_torch.products(torch.from_numpy(x), [prepared])
+        (y,) = for_torch.linears(torch.from_numpy(x), [bundle_of(w, torch.from_numpy)], [prepared])
     check(y.numpy(), x, w)
 
 

@@ -106,11 +106,11 @@ def test_a_derivative_along_a_direction_and_a_batch_of_products():
     x, w = normal(3, 8), normal(6, 8)
 
     def product(x):
-        return for_jax.products(x, (w,), (None,))[0]
+        return for_jax.linears(x, (Bundle(w),))[0]
 
     np.testing.assert_allclose(jax.jvp(product, (x,), (x,))[1], x @ w.T, atol=1e-5)
     np.testing.assert_allclose(jax.vmap(product)(x[:, None])[:, 0], x @ w.T, atol=1e-5)
-    batched = jax.vmap(lambda w: for_jax.products(x, (w,), (None,))[0])(jnp.stack([w, 2 * w]))
+    batched = jax.vmap(lambda w: for_jax.linears(x, (Bundle(w),))[0])(jnp.stack([w, 2 * w]))
     np.testing.assert_allclose(batched[1], 2 * x @ w.T, atol=1e-5)
 
 

@@ -29,7 +29,7 @@ def product(native, x, weights, scales=None):
         matrix.data, matrix.scale = weight.ctypes.data, None if scale is None else scale.ctypes.data
         (matrix.rows, matrix.columns), matrix.dtype = weight.shape, DTYPES[str(weight.dtype)]
     pointers = (ctypes.c_void_p * len(weights))(*(output.ctypes.data for output in outputs))
-    native.native_product(x.ctypes.data, len(x), matrices, len(weights), pointers)
+    native.native_product(x.ctypes.data, len(x), matrices, len(weights), pointers, None)
     return outputs
 
 

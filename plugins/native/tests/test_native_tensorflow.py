@@ -185,12 +185,12 @@ def test_a_loop_writes_its_cache_in_place():
 
 @pytest.mark.parametrize("by_xla", [True, False])
 def test_predict_is_computed_by_them_where_xla_compiles_it(by_xla, tmp_path, monkeypatch):
-    def products(*given, of=for_tensorflow.products):
+    def linears(*given, of=for_tensorflow.linears, **options):
         called.append(given)
-        return of(*given)
+        return of(*given, **options)
 
     called = []
-    monkeypatch.setattr(for_tensorflow, "products", products)
+    monkeypatch.setattr(for_tensorflow, "linears", linears)
     model = intermodal.load(save_reference(make_reference("LlamaForCausalLM", SMALL), tmp_path))
     model.compile(jit_compile=by_xla)
     for shape in ((2, 6), (3, 7)):  # after the second, Keras leaves the shapes open

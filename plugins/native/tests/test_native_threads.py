@@ -26,7 +26,7 @@ def native():
 def product(native, x: np.ndarray, w: np.ndarray) -> np.ndarray:
     y = np.full((len(x), len(w)), np.nan, np.float32)
     matrix = Matrix(w.ctypes.data, None, *w.shape, FLOAT32)
-    native.native_product(x.ctypes.data, len(x), ctypes.byref(matrix), 1, (ctypes.c_void_p * 1)(y.ctypes.data))
+    native.native_product(x.ctypes.data, len(x), ctypes.byref(matrix), 1, (ctypes.c_void_p * 1)(y.ctypes.data), None)
     return y
 
 

@@ -56,7 +56,7 @@ def test_products(dtype, shape):
     scale = random(40, 1).abs() if dtype == "int8" else None
     bundles = [Bundle(random(rows, shape[-1], dtype=dtype, seed=rows), None, scale) for rows in (40, 40)]
     bundles.append(Bundle(random(9, shape[-1], dtype="float32")))
-    products = for_torch.products(x, [for_torch.prepare(w.weight, w.scale) for w in bundles])
+    products = for_torch.linears(x, bundles, [for_torch.prepare(w.weight, w.scale) for w in bundles])
     assert products is not None
     for got, w in zip(products, bundles, strict=True):
         close(got, reference.linear(x, w), 4e-6)
@@ -73,7 +73,7 @@ def test_a_linear_adds_bias_and_update(dtype):
 def test_a_product_of_rows_that_do_not_follow_each_other():
     x = random(4, 30)[::2]
     w = random(12, 30)
-    (got,) = for_torch.products(x, [for_torch.prepare(w, None)])
+    (got,) = for_torch.linears(x, [Bundle(w)], [for_torch.prepare(w, None)])
     close(got, reference.linear(x, Bundle(w)))
 
 
@@ -85,7 +85,8 @@ def test_a_product_of_rows_that_do_not_follow_each_other():
     ],
 )
 def test_other_products_are_left_to_pytorch(x, weight):
-    assert for_torch.products(random(*x), [for_torch.prepare(random(*weight), None)]) is None
+    w = Bundle(random(*weight))
+    assert for_torch.linears(random(*x), [w], [for_torch.prepare(w.weight, None)]) is None
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int8"])
@@ -96,9 +97,9 @@ def test_products_of_many_rows_are_left_to_the_threads_of_pytorch_if_it_has_any(
     prepared, threads = for_torch.prepare(w.weight, scale), torch.get_num_threads()
     try:
         torch.set_num_threads(2)
-        assert for_torch.products(x, [prepared]) is None
+        assert for_torch.linears(x, [w], [prepared]) is None
         torch.set_num_threads(1)
-        (got,) = for_torch.products(x, [prepared])
+        (got,) = for_torch.linears(x, [w], [prepared])
     finally:
         torch.set_num_threads(threads)
     close(got, reference.linear(x, w), 4e-6)
@@ -127,13 +128,6 @@ def test_rotation(width, rows):
     x = random(3, 4, 1, width)
     got = for_torch.rotate(x, *kernels.rotary_table(positions, frequencies, 1.1, "float32"))
     close(got, reference.rotate(x, reference.rotary_table(positions, frequencies, 1.1, "float32")))
-
-
-@pytest.mark.parametrize("activation", ["silu", "gelu_tanh"])
-@pytest.mark.parametrize("count", [7, 1536, 40_000])
-def test_gates(activation, count):
-    gate, up = torch.linspace(-95, 95, count)[None, None], random(1, 1, count)
-    close(for_torch.gated(activation, gate, up), reference.gated(activation, gate, up))
 
 
 @pytest.mark.parametrize("heads", [(4, 4), (9, 3), (8, 1), (15, 3)])
@@ -187,9 +181,8 @@ def test_a_weight_that_was_replaced_is_not_taken_from_what_was_prepared():
 def test_nothing_is_computed_here_where_gradients_are_recorded():
     with torch.inference_mode(False), torch.enable_grad():
         x, w = torch.ones(1, 8, requires_grad=True), torch.ones(3, 8)
-        assert for_torch.products(x, [for_torch.prepare(w, None)]) is None
+        assert for_torch.linears(x, [Bundle(w)], [for_torch.prepare(w, None)]) is None
         assert for_torch.rms_norm(x, w[0], 1e-5, offset=False) is None
-        assert for_torch.gated("silu", x, x) is None
         kernels.linear(x, Bundle(w)).sum().backward()
         assert x.grad is not None
 

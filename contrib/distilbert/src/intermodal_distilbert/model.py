@@ -42,8 +42,8 @@ class DistilBertBackbone(Backbone):
         x = kernels.layer_norm(x, w["embeddings.LayerNorm"], EPSILON)
         mask = step.mask(causal=False)
         for number, block in enumerate(w["transformer.layer"]):
-            x = kernels.layer_norm(x + attention(block, x, step, number, mask, config), block["sa_layer_norm"], EPSILON)
-            x = kernels.layer_norm(x + feed_forward(block, x, config), block["output_layer_norm"], EPSILON)
+            x = kernels.layer_norm(attention(block, x, step, number, mask, config), block["sa_layer_norm"], EPSILON)
+            x = kernels.layer_norm(feed_forward(block, x, config), block["output_layer_norm"], EPSILON)
         return {"last_hidden_state": x}
 
     def tables(self) -> dict[str, int]:
@@ -53,13 +53,14 @@ class DistilBertBackbone(Backbone):
     def class_logits(self, w: Tree, step: Step, outputs: dict[str, Tensor]) -> Tensor:
         """See `Backbone.class_logits`. Two linears on the first token, with max(x, 0) in between."""
         head = w["head"]
-        pooled = kernels.relu(kernels.linear(step.first_of_each(outputs["last_hidden_state"]), head[PRE_CLASSIFIER]))
+        first = step.first_of_each(outputs["last_hidden_state"])
+        pooled = kernels.linear(first, head[PRE_CLASSIFIER], activation="relu")
         return kernels.linear(pooled, head[CLASSIFIER])
 
     def token_logits(self, w: Tree, hidden: Tensor) -> Tensor:
         """See `Backbone.token_logits`."""
         head = w["head"]
-        x = kernels.activation(self.config.activation)(kernels.linear(hidden, head[TRANSFORM]))
+        x = kernels.linear(hidden, head[TRANSFORM], activation=self.config.activation)
         x = kernels.layer_norm(x, head[TRANSFORM_NORM], EPSILON)
         if self.config.tie_word_embeddings:
             return kernels.linear(x, w[WORDS]._replace(bias=head[PROJECTOR].bias))
@@ -67,12 +68,13 @@ class DistilBertBackbone(Backbone):
 
 
 def attention(w: Tree, x: Tensor, step: Step, number: int, mask: Any, config: DistilBertConfig) -> Tensor:
-    """Attention of every token to every token. x (B, T, dim), and so the result."""
+    """x plus attention of every token to every token. x (B, T, dim), and so the result."""
     q, k, v = kernels.linears(x, *(w[f"attention.{name}"] for name in ("q_lin", "k_lin", "v_lin")))
     y = step.attend_heads(number, q, k, v, width=config.head_dim, mask=mask, scale=config.head_dim**-0.5)
-    return kernels.linear(y, w["attention.out_lin"])
+    return kernels.linear(y, w["attention.out_lin"], residual=x)
 
 
 def feed_forward(w: Tree, x: Tensor, config: DistilBertConfig) -> Tensor:
-    """Two linears with an activation in between. x (B, T, dim), and so the result."""
-    return kernels.linear(kernels.activation(config.activation)(kernels.linear(x, w["ffn.lin1"])), w["ffn.lin2"])
+    """x plus two linears with an activation in between. x (B, T, dim), and so the result."""
+    inner = kernels.linear(x, w["ffn.lin1"], activation=config.activation)
+    return kernels.linear(inner, w["ffn.lin2"], residual=x)

@@ -46,8 +46,8 @@ class LayoutLMv2Backbone(Backbone):
         mask = attention_mask(step, config.image_tokens)
         x = ops.concatenate([self._text_embeddings(w, step), image], axis=1)
         for block in w["encoder.layer"]:
-            x = self._norm(x + attention(block, x, mask, bias, config), block["attention.output.LayerNorm"])
-            x = self._norm(x + feed_forward(block, x, config), block["output.LayerNorm"])
+            x = self._norm(attention(block, x, mask, bias, config), block["attention.output.LayerNorm"])
+            x = self._norm(feed_forward(block, x, config), block["output.LayerNorm"])
         outputs = {"last_hidden_state": x}
         if POOLER in w:
             outputs["pooler_output"] = kernels.tanh(kernels.linear(x[:, 0], w[POOLER]))
@@ -170,19 +170,19 @@ def attention_mask(step: Step, regions: int) -> Tensor | None:
 
 
 def attention(w: Tree, x: Tensor, mask: Any, bias: Tensor | None, config: LayoutLMv2Config) -> Tensor:
-    """Attention of all to all. x (B, S, hidden), and so the result."""
+    """x plus attention of all to all. x (B, S, hidden), and so the result."""
     q, k, v = (
         kernels.split_heads(kernels.linear(x, w[f"attention.self.{name}"]), config.head_dim)
         for name in ("query", "key", "value")
     )
     y = kernels.attention(q, k, v, mask, config.head_dim**-0.5, bias)
-    return kernels.linear(kernels.merge_heads(y), w["attention.output.dense"])
+    return kernels.linear(kernels.merge_heads(y), w["attention.output.dense"], residual=x)
 
 
 def feed_forward(w: Tree, x: Tensor, config: LayoutLMv2Config) -> Tensor:
-    """Two linears with an activation between. x (B, S, hidden), and so the result."""
-    inner = kernels.activation(config.hidden_act)(kernels.linear(x, w["intermediate.dense"]))
-    return kernels.linear(inner, w["output.dense"])
+    """x plus two linears with an activation between. x (B, S, hidden), and so the result."""
+    inner = kernels.linear(x, w["intermediate.dense"], activation=config.hidden_act)
+    return kernels.linear(inner, w["output.dense"], residual=x)
 
 
 def shape_of(value: Any) -> tuple[int | None, ...]:

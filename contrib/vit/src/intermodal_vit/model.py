@@ -53,7 +53,7 @@ class ViTBackbone(Backbone):
         x = self._norm(x, w["layernorm"])
         outputs = {"last_hidden_state": x}
         if POOLER in w:
-            outputs["pooler_output"] = kernels.activation(config.pooler_act)(kernels.linear(x[:, 0], w[POOLER]))
+            outputs["pooler_output"] = kernels.linear(x[:, 0], w[POOLER], activation=config.pooler_act)
         return outputs
 
     def class_logits(self, w: Tree, step: Step, outputs: dict[str, Tensor]) -> Tensor:
@@ -133,5 +133,5 @@ def attention(w: Tree, x: Tensor, step: Step, number: int, mask: Any, config: Vi
 
 def feed_forward(w: Tree, x: Tensor, config: ViTConfig) -> Tensor:
     """Two linears with an activation in between. x (B, T, hidden), and so the result."""
-    inner = kernels.activation(config.hidden_act)(kernels.linear(x, w["intermediate.dense"]))
+    inner = kernels.linear(x, w["intermediate.dense"], activation=config.hidden_act)
     return kernels.linear(inner, w["output.dense"])

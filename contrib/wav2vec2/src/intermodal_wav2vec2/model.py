@@ -191,14 +191,15 @@ def attention(w: Tree, x: Tensor, mask: Any, config: Wav2Vec2Config) -> Tensor:
 
 def feed_forward(w: Tree, x: Tensor, config: Wav2Vec2Config) -> Tensor:
     """Two linears with an activation in between. x (B, T, hidden), and so the result."""
-    inner = kernels.activation(config.hidden_act)(kernels.linear(x, w["feed_forward.intermediate_dense"]))
+    inner = kernels.linear(x, w["feed_forward.intermediate_dense"], activation=config.hidden_act)
     return kernels.linear(inner, w["feed_forward.output_dense"])
 
 
 def language_adapter(w: Tree, x: Tensor) -> Tensor:
     """A norm and two linears, trained for one language (arXiv:2305.13516). x (B, T, hidden), and so the result."""
-    inner = kernels.linear(kernels.layer_norm(x, w["adapter_layer.norm"], EPSILON), w["adapter_layer.linear_1"])
-    return kernels.linear(kernels.relu(inner), w["adapter_layer.linear_2"])
+    y = kernels.layer_norm(x, w["adapter_layer.norm"], EPSILON)
+    inner = kernels.linear(y, w["adapter_layer.linear_1"], activation="relu")
+    return kernels.linear(inner, w["adapter_layer.linear_2"])
 
 
 def adapter(w: Tree, x: Tensor, config: Wav2Vec2Config) -> Tensor:

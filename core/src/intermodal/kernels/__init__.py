@@ -1,35 +1,26 @@
 """The few hot operations that models are made of, each with a native form for every backend.
 
 A family calls `kernels.linear(x, bundle)`; which module answers was settled when Keras was imported. All modules have
-the signatures of `reference`, which is written in `keras.ops` and which each of them is tested against.
+the signatures of `reference`, which is written in `keras.ops` and which each of them is tested against; linears have
+one form for all, in `products`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-import keras
-
-if keras.backend.backend() == "jax":
-    from intermodal.kernels import jax as _native
-elif keras.backend.backend() == "torch":
-    from intermodal.kernels import torch as _native
-else:
-    from intermodal.kernels import tensorflow as _native
-
 from intermodal.kernels import reference as reference
-from intermodal.kernels.bundle import Bundle
+from intermodal.kernels.bundle import Bundle, Norm
 from intermodal.kernels.groups import in_groups, widen_groups
+from intermodal.kernels.native import native as _native
 from intermodal.kernels.ops import ops
+from intermodal.kernels.products import activation, gated_linear, linear, linears
 from intermodal.kernels.ranges import Ranges
 from intermodal.kernels.reference import Cache
 
 prepare = _native.prepare
 argmax = _native.argmax
 as_one = _native.as_one
-linear = _native.linear
-linears = _native.linears
 embedding = _native.embedding
 rms_norm = _native.rms_norm
 offset_rms_norm = _native.offset_rms_norm
@@ -41,7 +32,6 @@ silu = _native.silu
 gelu = _native.gelu
 gelu_tanh = _native.gelu_tanh
 relu = _native.relu
-gated = _native.gated
 tanh = _native.tanh
 rotary_table = _native.rotary_table
 rotate = _native.rotate
@@ -60,14 +50,6 @@ grow = _native.grow
 inference = _native.inference
 
 
-def activation(name: str) -> Callable[[Any], Any]:
-    """The kernel of an activation, by its name in a config (a value of `fields.ACTIVATIONS`)."""
-    return _ACTIVATIONS[name]
-
-
-_ACTIVATIONS = {"gelu": gelu, "gelu_pytorch_tanh": gelu_tanh, "relu": relu, "silu": silu, "tanh": tanh}
-
-
 def length_of(ids: Any) -> Any:
     """The second dimension of `(batch, length)` ids: an int where it is known, else a tensor."""
     known = ids.shape[1]
@@ -77,6 +59,7 @@ def length_of(ids: Any) -> Any:
 __all__ = [
     "Bundle",
     "Cache",
+    "Norm",
     "Ranges",
     "activation",
     "append",
@@ -90,7 +73,7 @@ __all__ = [
     "conv1d",
     "conv2d",
     "embedding",
-    "gated",
+    "gated_linear",
     "gelu",
     "gelu_tanh",
     "group_norm",

@@ -1,4 +1,4 @@
-"""The tensors of one linear, embedding or norm, as kernels take them."""
+"""The tensors of one linear, embedding or norm, and the norm before a linear, as kernels take them."""
 
 from __future__ import annotations
 
@@ -28,3 +28,17 @@ class Bundle(NamedTuple):
     lora_scale: Any = None
     minimum: Any = None
     prepared: Any = None
+
+
+class Norm(NamedTuple):
+    """A root-mean-square norm of what goes into a linear, as `kernels.rms_norm` has it.
+
+    Attributes:
+        w: its weight (in,).
+        epsilon: added to the mean square.
+        offset: it is times `1 + weight`, as in `kernels.offset_rms_norm`.
+    """
+
+    w: Bundle
+    epsilon: float
+    offset: bool = False

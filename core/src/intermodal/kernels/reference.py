@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-from intermodal.kernels.bundle import Bundle
+from intermodal.kernels.bundle import Bundle, Norm
 from intermodal.kernels.groups import in_groups, widen_groups
 from intermodal.kernels.ops import ops
 from intermodal.kernels.ranges import Ranges
@@ -45,8 +45,16 @@ def inference() -> AbstractContextManager[None]:
     return nullcontext()
 
 
-def linear(x: Tensor, w: Bundle) -> Tensor:
-    """`x @ weight.T + bias`, plus the LoRA update. x (…, in) → (…, out)."""
+def linear(
+    x: Tensor, w: Bundle, *, norm: Norm | None = None, activation: str | None = None, residual: Tensor | None = None
+) -> Tensor:
+    """As `products.linear`: `residual + activation(norm(x) @ weight.T + bias)`. x (…, in) → (…, out)."""
+    y = _linear(_normed(x, norm), w)
+    y = y if activation is None else _activated(activation, y)
+    return y if residual is None else residual + y
+
+
+def _linear(x: Tensor, w: Bundle) -> Tensor:
     w = without_groups(w, x.dtype)
     y = ops.matmul(x, ops.transpose(ops.cast(w.weight, x.dtype)))
     if w.scale is not None:
@@ -66,9 +74,20 @@ def without_groups(w: Bundle, dtype: Any) -> Bundle:
     return w._replace(weight=widen_groups(w.weight, w.scale, w.minimum, dtype), scale=None, minimum=None)
 
 
-def linears(x: Tensor, *bundles: Bundle) -> tuple[Tensor, ...]:
-    """`linear` of one x by several weights, as queries, keys and values are: products that can be computed as one."""
-    return tuple(linear(x, w) for w in bundles)
+def linears(x: Tensor, *bundles: Bundle, norm: Norm | None = None) -> tuple[Tensor, ...]:
+    """As `products.linears`."""
+    return tuple(linear(x, w, norm=norm) for w in bundles)
+
+
+def gated_linear(x: Tensor, gate: Bundle, up: Bundle, activation: str, *, norm: Norm | None = None) -> Tensor:
+    """As `products.gated_linear`."""
+    return linear(x, gate, norm=norm, activation=activation) * linear(x, up, norm=norm)
+
+
+def _normed(x: Tensor, norm: Norm | None) -> Tensor:
+    if norm is None:
+        return x
+    return (offset_rms_norm if norm.offset else rms_norm)(x, norm.w, norm.epsilon)
 
 
 def embedding(ids: Tensor, w: Bundle, dtype: str) -> Tensor:
@@ -179,9 +198,9 @@ def argmax(x: Tensor) -> Tensor:
     return ops.cast(ops.argmax(x, axis=-1), "int32")
 
 
-def gated(activation: str, gate: Tensor, up: Tensor) -> Tensor:
-    """`activation(gate) * up` (arXiv:2002.05202); the activation by its name here: silu, gelu, gelu_tanh or relu."""
-    return {"silu": silu, "gelu": gelu, "gelu_tanh": gelu_tanh, "relu": relu}[activation](gate) * up
+def _activated(name: str, x: Tensor) -> Tensor:
+    functions = {"gelu": gelu, "gelu_pytorch_tanh": gelu_tanh, "relu": relu, "silu": silu, "tanh": tanh}
+    return functions[name](x)
 
 
 def rotary_table(positions: Tensor, frequencies: Tensor, factor: float, dtype: str) -> tuple[Tensor, Tensor]:

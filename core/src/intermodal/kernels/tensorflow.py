@@ -11,14 +11,14 @@ import tensorflow as tf
 
 from intermodal.compiled import for_cpu
 from intermodal.kernels import reference
-from intermodal.kernels.bundle import Bundle
+from intermodal.kernels.bundle import Bundle, Norm
 from intermodal.kernels.groups import in_groups
+from intermodal.kernels.largest import argmax
 from intermodal.kernels.ranges import Ranges
 from intermodal.kernels.reference import (
     MASKED,
     Cache,
     Tensor,
-    argmax,
     as_one,
     group_norm,
     layer_norm,
@@ -43,14 +43,13 @@ __all__ = [
     "conv1d",
     "conv2d",
     "embedding",
-    "gated",
+    "fused",
     "gelu",
     "gelu_tanh",
     "group_norm",
     "grow",
     "inference",
     "layer_norm",
-    "linear",
     "linears",
     "merge_heads",
     "new_cache",
@@ -116,26 +115,34 @@ def prepare(weight: Tensor, scale: Tensor | None, minimum: Tensor | None = None)
     return None
 
 
-def linear(x: Tensor, w: Bundle) -> Tensor:
-    """As `reference.linear`."""
-    return linears(x, w)[0]
+def fused(
+    x: Tensor,
+    bundles: tuple[Bundle, ...],
+    norm: Norm | None = None,
+    activation: str | None = None,
+    residual: Tensor | None = None,
+    *,
+    gated: bool = False,
+) -> tuple[Tensor, ...] | None:
+    """Linears with what is around them, as `products` has it, by compiled kernels; None where these do not take it."""
+    compiled = _compiled_here()
+    if compiled is None or not compiled.supports(x, bundles, activation):
+        return None
+    return compiled.linears(x, bundles, norm, activation, residual, gated=gated)
 
 
 def linears(x: Tensor, *bundles: Bundle) -> tuple[Tensor, ...]:
-    """As `reference.linears`."""
-    return tuple(_completed(x, y, w) for y, w in zip(_scaled_products(x, bundles), bundles, strict=True))
+    """The linears alone; their products by compiled kernels where these take them."""
+    products = fused(x, tuple(w._replace(bias=None, lora_a=None) for w in bundles))
+    if products is None:
+        products = tuple(_scaled_product(x, without_groups(w, x.dtype)) for w in bundles)
+    return tuple(_completed(x, y, w) for y, w in zip(products, bundles, strict=True))
 
 
-def _scaled_products(x: Tensor, bundles: tuple[Bundle, ...]) -> tuple[Tensor, ...]:
-    """`x` times the transpose of what each bundle's weight stands for."""
-    compiled = _compiled_here()
-    if compiled is not None and all(compiled.supports(x, w.weight) for w in bundles):
-        weights, scales, minima = zip(*((w.weight, w.scale, w.minimum) for w in bundles), strict=True)
-        return compiled.products(x, weights, scales, minima)
-    bundles = tuple(without_groups(w, x.dtype) for w in bundles)
-    products = (tf.ensure_shape(_product(x, w.weight), (*x.shape[:-1], w.weight.shape[0])) for w in bundles)
-    pairs = zip(products, bundles, strict=True)
-    return tuple(y if w.scale is None else y * tf.cast(w.scale[:, 0], x.dtype) for y, w in pairs)
+def _scaled_product(x: Tensor, w: Bundle) -> Tensor:
+    """`x` times the transpose of what the weight stands for."""
+    y = tf.ensure_shape(_product(x, w.weight), (*x.shape[:-1], w.weight.shape[0]))
+    return y if w.scale is None else y * tf.cast(w.scale[:, 0], x.dtype)
 
 
 def _completed(x: Tensor, y: Tensor, w: Bundle) -> Tensor:
@@ -190,11 +197,6 @@ def gelu_tanh(x: Tensor) -> Tensor:
 def relu(x: Tensor) -> Tensor:
     """As `reference.relu`."""
     return tf.nn.relu(x)
-
-
-def gated(activation: str, gate: Tensor, up: Tensor) -> Tensor:
-    """As `reference.gated`."""
-    return {"silu": silu, "gelu": gelu, "gelu_tanh": gelu_tanh, "relu": relu}[activation](gate) * up
 
 
 def tanh(x: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from intermodal import compiled
 from intermodal.kernels import reference
-from intermodal.kernels.bundle import Bundle
+from intermodal.kernels.bundle import Bundle, Norm
 from intermodal.kernels.groups import in_groups, widen_groups
 from intermodal.kernels.ranges import Ranges
 from intermodal.kernels.reference import as_one as as_one
@@ -66,18 +66,27 @@ def prepare(weight: Tensor, scale: Tensor | None, minimum: Tensor | None = None)
     return None if native is None else native.prepare(weight, scale, minimum)
 
 
-def linear(x: Tensor, w: Bundle) -> Tensor:
-    """As `reference.linear`."""
-    return linears(x, w)[0]
+def fused(
+    x: Tensor,
+    bundles: tuple[Bundle, ...],
+    norm: Norm | None = None,
+    activation: str | None = None,
+    residual: Tensor | None = None,
+    *,
+    gated: bool = False,
+) -> tuple[Tensor, ...] | None:
+    """Linears with what is around them, as `products` has it, by compiled kernels; None where these do not take it."""
+    native = _compiled()
+    if native is None:
+        return None
+    return native.linears(x, bundles, [_prepared(w) for w in bundles], norm, activation, residual, gated=gated)
 
 
 def linears(x: Tensor, *bundles: Bundle) -> tuple[Tensor, ...]:
-    """As `reference.linears`."""
-    native = _compiled()
-    if native is not None:
-        products = native.products(x, [_prepared(w) for w in bundles])
-        if products is not None:
-            return tuple([_completed(x, y, w) for y, w in zip(products, bundles, strict=True)])
+    """The linears alone; their products by compiled kernels where these take them."""
+    products = fused(x, tuple([w._replace(bias=None, lora_a=None) for w in bundles]))
+    if products is not None:
+        return tuple([_completed(x, y, w) for y, w in zip(products, bundles, strict=True)])
     return tuple([_linear(x, w) for w in bundles])
 
 
@@ -90,7 +99,7 @@ def _prepared(w: Bundle) -> Any:
 
 
 def _linear(x: Tensor, w: Bundle) -> Tensor:
-    """`linear` by PyTorch's own operators."""
+    """A linear by PyTorch's own operators."""
     if w.scale is None and w.bias is not None and w.weight.dtype == x.dtype:
         return _completed(x, F.linear(x, w.weight, _cast(w.bias, x)), w._replace(bias=None))
     if in_groups(w.weight, w.scale, w.minimum):
@@ -195,15 +204,6 @@ def gelu_tanh(x: Tensor) -> Tensor:
 def relu(x: Tensor) -> Tensor:
     """As `reference.relu`."""
     return F.relu(x)
-
-
-def gated(activation: str, gate: Tensor, up: Tensor) -> Tensor:
-    """As `reference.gated`."""
-    native = _compiled()
-    y = None if native is None else native.gated(activation, gate, up)
-    if y is not None:
-        return y
-    return {"silu": silu, "gelu": gelu, "gelu_tanh": gelu_tanh, "relu": relu}[activation](gate) * up
 
 
 def argmax(x: Tensor) -> Tensor:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import keras
 import numpy as np
 
 from intermodal import kernels
@@ -19,6 +20,10 @@ TOKENS = 1024
 
 SHORTEST = 4
 """Tokens of a text on average, if a row has room for as many texts as fit: so rows of one length are of one shape."""
+
+ON_TENSORFLOW = keras.backend.backend() == "tensorflow"
+"""Keras has XLA compile nothing for a CPU there, and no program is kept for the next process. So one is compiled here,
+for rows of `TOKENS` alone, where there is half of one to read."""
 
 PACKABLE = frozenset({"input_ids", "token_type_ids", "attention_mask"})
 """Inputs of texts that can be read side by side."""
@@ -35,10 +40,12 @@ def reads_side_by_side(model: TaskModel, rows: Rows) -> bool:
     """
     if not model.backbone.reads_packed or model.compute_dtype != "float32" or not PACKABLE.issuperset(rows):
         return False
-    if not model.jit_compile or model.run_eagerly or not all(map(all, rows.get("attention_mask", ()))):
+    if model.run_eagerly or not (model.jit_compile or ON_TENSORFLOW):
         return False
     lengths = [len(row) for row in rows["input_ids"]]
-    if not lengths or not min(lengths) or max(lengths) > model.config.context_length:
+    if not all(map(all, rows.get("attention_mask", ()))) or not lengths or not min(lengths):
+        return False
+    if max(lengths) > model.config.context_length or (ON_TENSORFLOW and sum(lengths) < TOKENS // 2):
         return False
     with kernels.inference():
         return kernels.takes_ranges(None)
@@ -58,7 +65,7 @@ def side_by_side(rows: Rows) -> Iterator[tuple[list[int], dict[str, np.ndarray]]
     for members in together(lengths):
         counts = np.array([lengths[index] for index in members])
         ends = np.cumsum(counts)
-        length = bucket(max(int(ends[-1]), SHORTEST * len(members)))
+        length = bucket(max(int(ends[-1]), SHORTEST * len(members), TOKENS if ON_TENSORFLOW else 1))
         most = length // SHORTEST
         inputs = {
             name: _filled([item for index in members for item in values[index]], length)[None]
@@ -69,6 +76,18 @@ def side_by_side(rows: Rows) -> Iterator[tuple[list[int], dict[str, np.ndarray]]
         inputs["text_begins"] = _filled(ends - counts, most)
         inputs["text_ends"] = _filled(ends - 1, most, -1)
         yield members, inputs
+
+
+def computed(model: Any, inputs: dict[str, np.ndarray]) -> np.ndarray:
+    """The model's result for what `side_by_side` gives."""
+    if not ON_TENSORFLOW:
+        return model.predict_on_batch(inputs)
+    from intermodal.tasks.steps_tensorflow import TextsProgram
+
+    program = getattr(model, "_texts_program", None)
+    if program is None or not program.serves(model):
+        program = model._texts_program = TextsProgram(model)
+    return program(inputs)
 
 
 def together(lengths: Sequence[int]) -> Iterator[list[int]]:

@@ -16,7 +16,7 @@ from intermodal.layers.step import Step
 from intermodal.processing.sentences import SentenceSettings
 from intermodal.tasks.base import TaskModel, Tensor
 from intermodal.tasks.batches import padded
-from intermodal.tasks.packing import reads_side_by_side, side_by_side
+from intermodal.tasks.packing import computed, reads_side_by_side, side_by_side
 from intermodal.tasks.pooling import normalize, pool
 
 ACTIVATIONS = {
@@ -92,10 +92,13 @@ class SentenceEmbedding(TaskModel):
         if lead and not self.sentences.include_prompt:
             raise TaskError('Its pooling leaves the prompt\'s tokens out, which is not supported: pass prompt="".')
         rows = self._tokens([lead + text for text in texts])
-        batches = side_by_side(rows) if reads_side_by_side(self, rows) else self._padded(rows, max(1, batch_size))
         vectors = np.empty((len(texts), self.width), np.float32)
-        for members, inputs in batches:
-            vectors[members] = self.predict_on_batch(inputs)[: len(members)]
+        if reads_side_by_side(self, rows):
+            for members, inputs in side_by_side(rows):
+                vectors[members] = computed(self, inputs)[: len(members)]
+        else:
+            for members, inputs in self._padded(rows, max(1, batch_size)):
+                vectors[members] = self.predict_on_batch(inputs)[: len(members)]
         return vectors
 
     def _padded(self, rows: Mapping[str, Sequence[list[int]]], size: int) -> Iterator[tuple[list[int], Any]]:

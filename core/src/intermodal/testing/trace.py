@@ -147,7 +147,7 @@ def _one_by_one() -> contextlib.AbstractContextManager[Any]:
 
 @contextlib.contextmanager
 def _watched_kernels(note: Any) -> Iterator[None]:
-    """Call `note(arguments, result)` after every kernel, while the block runs."""
+    """Call `note(arguments, result)` after each kernel while the block runs, linears apart from what is around them."""
     from intermodal import kernels
 
     originals = {name: getattr(kernels, name) for name in kernels.__all__ if name.islower()}
@@ -160,9 +160,27 @@ def _watched_kernels(note: Any) -> Iterator[None]:
 
         return call
 
+    def normed(x: Any, norm: Any) -> Any:
+        if norm is None:
+            return x
+        return (kernels.offset_rms_norm if norm.offset else kernels.rms_norm)(x, norm.w, norm.epsilon)
+
+    def linear(x: Any, w: Any, *, norm: Any = None, activation: str | None = None, residual: Any = None) -> Any:
+        (y,) = kernels.linears(x, w, norm=norm)
+        y = y if activation is None else kernels.activation(activation)(y)
+        return y if residual is None else residual + y
+
+    def linears(x: Any, *bundles: Any, norm: Any = None) -> Any:
+        return watched(originals["linears"])(normed(x, norm), *bundles)
+
+    def gated_linear(x: Any, gate: Any, up: Any, activation: str, *, norm: Any = None) -> Any:
+        first, second = kernels.linears(x, gate, up, norm=norm)
+        return kernels.activation(activation)(first) * second
+
+    apart = {"linear": linear, "linears": linears, "gated_linear": gated_linear}
     try:
         for name, function in originals.items():
-            setattr(kernels, name, watched(function))
+            setattr(kernels, name, apart.get(name) or watched(function))
         yield
     finally:
         for name, function in originals.items():

@@ -35,8 +35,8 @@ class BertBackbone(Backbone):
         x = self._embed(w, step)
         mask = step.mask(causal=False)
         for number, block in enumerate(w["encoder.layer"]):
-            x = self._norm(x + attention(block, x, step, number, mask, config), block["attention.output.LayerNorm"])
-            x = self._norm(x + feed_forward(block, x, config), block["output.LayerNorm"])
+            x = self._norm(attention(block, x, step, number, mask, config), block["attention.output.LayerNorm"])
+            x = self._norm(feed_forward(block, x, config), block["output.LayerNorm"])
         outputs = {"last_hidden_state": x}
         if POOLER in w:
             outputs["pooler_output"] = kernels.tanh(kernels.linear(step.first_of_each(x), w[POOLER]))
@@ -59,7 +59,7 @@ class BertBackbone(Backbone):
     def token_logits(self, w: Tree, hidden: Tensor) -> Tensor:
         """See `Backbone.token_logits`."""
         head = w["head"]
-        x = kernels.activation(self.config.hidden_act)(kernels.linear(hidden, head[f"{TRANSFORM}.dense"]))
+        x = kernels.linear(hidden, head[f"{TRANSFORM}.dense"], activation=self.config.hidden_act)
         x = self._norm(x, head[f"{TRANSFORM}.LayerNorm"])
         if self.config.tie_word_embeddings:
             return kernels.linear(x, w[WORDS]._replace(bias=head[BIAS.rpartition(".")[0]].bias))
@@ -84,13 +84,13 @@ class BertBackbone(Backbone):
 
 
 def attention(w: Tree, x: Tensor, step: Step, number: int, mask: Any, config: BertConfig) -> Tensor:
-    """Attention of every token to every token. x (B, T, hidden), and so the result."""
+    """x plus attention of every token to every token. x (B, T, hidden), and so the result."""
     q, k, v = kernels.linears(x, *(w[f"attention.self.{name}"] for name in ("query", "key", "value")))
     y = step.attend_heads(number, q, k, v, width=config.head_dim, mask=mask, scale=config.head_dim**-0.5)
-    return kernels.linear(y, w["attention.output.dense"])
+    return kernels.linear(y, w["attention.output.dense"], residual=x)
 
 
 def feed_forward(w: Tree, x: Tensor, config: BertConfig) -> Tensor:
-    """Two linears with an activation in between. x (B, T, hidden), and so the result."""
-    inner = kernels.activation(config.hidden_act)(kernels.linear(x, w["intermediate.dense"]))
-    return kernels.linear(inner, w["output.dense"])
+    """x plus two linears with an activation in between. x (B, T, hidden), and so the result."""
+    inner = kernels.linear(x, w["intermediate.dense"], activation=config.hidden_act)
+    return kernels.linear(inner, w["output.dense"], residual=x)

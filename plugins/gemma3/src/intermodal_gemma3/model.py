@@ -76,18 +76,17 @@ def decode(x: Tensor, w: Tree, step: Step, config: GemmaTextConfig, masks: dict[
         frequencies, factor = inverse_frequencies(parameters, config.head_dim)
         ropes[kind] = kernels.rotary_table(step.positions, frequencies, factor, dtype)
     for number, (block, kind) in enumerate(zip(w["layers"], config.layer_types, strict=True)):
-        y = kernels.offset_rms_norm(x, block["input_layernorm"], epsilon)
-        y = attention(block, y, step, number, ropes[kind], masks[kind], config)
+        y = attention(block, x, step, number, ropes[kind], masks[kind], config)
         x = x + kernels.offset_rms_norm(y, block["post_attention_layernorm"], epsilon)
-        y = kernels.offset_rms_norm(x, block["pre_feedforward_layernorm"], epsilon)
-        y = feed_forward(block, y, config)
+        y = feed_forward(block, x, config)
         x = x + kernels.offset_rms_norm(y, block["post_feedforward_layernorm"], epsilon)
     return kernels.offset_rms_norm(x, w["norm"], epsilon)
 
 
 def attention(w: Tree, x: Tensor, step: Step, number: int, rope: Any, mask: Any, config: GemmaTextConfig) -> Tensor:
-    """Grouped-query attention; queries and keys are normalised, then rotated. x (B, T, hidden), and so the result."""
-    projected = kernels.linears(x, *(w[f"self_attn.{name}_proj"] for name in "qkv"))
+    """Grouped-query attention of the norm of x (B, T, hidden), shaped as it; queries and keys have norms too."""
+    norm = kernels.Norm(w["input_layernorm"], config.rms_norm_eps, offset=True)
+    projected = kernels.linears(x, *(w[f"self_attn.{name}_proj"] for name in "qkv"), norm=norm)
     q, k, v = (kernels.split_heads(y, config.head_dim) for y in projected)
     q = kernels.rotate(kernels.offset_rms_norm(q, w["self_attn.q_norm"], config.rms_norm_eps), rope)
     k = kernels.rotate(kernels.offset_rms_norm(k, w["self_attn.k_norm"], config.rms_norm_eps), rope)
@@ -96,7 +95,7 @@ def attention(w: Tree, x: Tensor, step: Step, number: int, rope: Any, mask: Any,
 
 
 def feed_forward(w: Tree, x: Tensor, config: GemmaTextConfig) -> Tensor:
-    """GeGLU (arXiv:2002.05202). x (B, T, hidden), and so the result."""
-    gate, up = kernels.linears(x, w["mlp.gate_proj"], w["mlp.up_proj"])
-    activation = "gelu" if config.hidden_activation == "gelu" else "gelu_tanh"
-    return kernels.linear(kernels.gated(activation, gate, up), w["mlp.down_proj"])
+    """GeGLU (arXiv:2002.05202) of the norm of x (B, T, hidden), shaped as it."""
+    norm = kernels.Norm(w["pre_feedforward_layernorm"], config.rms_norm_eps, offset=True)
+    y = kernels.gated_linear(x, w["mlp.gate_proj"], w["mlp.up_proj"], config.hidden_activation, norm=norm)
+    return kernels.linear(y, w["mlp.down_proj"])

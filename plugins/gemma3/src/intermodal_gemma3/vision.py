@@ -10,13 +10,6 @@ from intermodal_gemma3.image_config import GemmaConfig, SiglipVisionConfig
 
 Tensor = Any
 
-ACTIVATIONS = {
-    "gelu_pytorch_tanh": kernels.gelu_tanh,
-    "gelu": kernels.gelu,
-    "relu": kernels.relu,
-    "silu": kernels.silu,
-}
-
 
 def image_features(pixels: Tensor, w: Tree, config: GemmaConfig, dtype: str) -> Tensor:
     """What stands in the place of image tokens. Pixels (N, channels, image, image) → (N, tokens, hidden of text)."""
@@ -54,7 +47,7 @@ def attention(w: Tree, x: Tensor, config: SiglipVisionConfig) -> Tensor:
 
 def feed_forward(w: Tree, x: Tensor, config: SiglipVisionConfig) -> Tensor:
     """Two linears with an activation between. x (N, patches, hidden), and so the result."""
-    return kernels.linear(ACTIVATIONS[config.hidden_act](kernels.linear(x, w["mlp.fc1"])), w["mlp.fc2"])
+    return kernels.linear(kernels.linear(x, w["mlp.fc1"], activation=config.hidden_act), w["mlp.fc2"])
 
 
 def project(x: Tensor, w: Tree, config: GemmaConfig) -> Tensor:

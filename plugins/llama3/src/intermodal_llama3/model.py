@@ -25,28 +25,22 @@ class LlamaBackbone(Backbone):
         mask = step.mask()
         x = kernels.embedding(step.token_ids, w["embed_tokens"], self.compute_dtype)
         for number, block in enumerate(w["layers"]):
-            x = x + attention(
-                block,
-                kernels.rms_norm(x, block["input_layernorm"], config.rms_norm_eps),
-                step,
-                number,
-                rope,
-                mask,
-                config,
-            )
-            x = x + feed_forward(block, kernels.rms_norm(x, block["post_attention_layernorm"], config.rms_norm_eps))
+            x = attention(block, x, step, number, rope, mask, config)
+            x = feed_forward(block, x, config)
         return {"last_hidden_state": kernels.rms_norm(x, w["norm"], config.rms_norm_eps)}
 
 
 def attention(w: Tree, x: Tensor, step: Step, number: int, rope: Any, mask: Any, config: LlamaConfig) -> Tensor:
-    """Grouped-query attention with rotary positions. x (B, T, hidden), and so the result."""
-    q, k, v = kernels.linears(x, w["self_attn.q_proj"], w["self_attn.k_proj"], w["self_attn.v_proj"])
+    """x plus grouped-query attention with rotary positions to its norm. x (B, T, hidden), and so the result."""
+    norm = kernels.Norm(w["input_layernorm"], config.rms_norm_eps)
+    q, k, v = kernels.linears(x, w["self_attn.q_proj"], w["self_attn.k_proj"], w["self_attn.v_proj"], norm=norm)
     width = config.head_dim
     y = step.attend_heads(number, q, k, v, width=width, rope=rope, mask=mask, scale=width**-0.5)
-    return kernels.linear(y, w["self_attn.o_proj"])
+    return kernels.linear(y, w["self_attn.o_proj"], residual=x)
 
 
-def feed_forward(w: Tree, x: Tensor) -> Tensor:
-    """SwiGLU (arXiv:2002.05202). x (B, T, hidden), and so the result."""
-    gate, up = kernels.linears(x, w["mlp.gate_proj"], w["mlp.up_proj"])
-    return kernels.linear(kernels.gated("silu", gate, up), w["mlp.down_proj"])
+def feed_forward(w: Tree, x: Tensor, config: LlamaConfig) -> Tensor:
+    """x plus SwiGLU (arXiv:2002.05202) of its norm. x (B, T, hidden), and so the result."""
+    norm = kernels.Norm(w["post_attention_layernorm"], config.rms_norm_eps)
+    y = kernels.gated_linear(x, w["mlp.gate_proj"], w["mlp.up_proj"], "silu", norm=norm)
+    return kernels.linear(y, w["mlp.down_proj"], residual=x)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +13,7 @@ from jax import lax
 from jax.extend.core import Primitive
 from jax.interpreters import batching, mlir
 
-from intermodal_native.library import STORED, library
+from intermodal_native.library import ACTIVATIONS, FLOATS, STORED, library
 
 Tensor = Any
 
@@ -22,7 +23,9 @@ jax.ffi.register_ffi_target(PRODUCT, jax.ffi.pycapsule(library().native_xla_prod
 jax.ffi.register_ffi_target(ATTEND, jax.ffi.pycapsule(library().native_xla_attend), platform="cpu")
 
 
-def _foreign(target: str, plain: Callable[..., Any], written: dict[int, int] | None = None) -> Callable[..., Any]:
+def _foreign(
+    target: str, plain: Callable[..., Any], written: dict[int, int] | None = None, *, apart: bool = False
+) -> Callable[..., Any]:
     """A function that XLA computes by a foreign one.
 
     Args:
@@ -30,7 +33,13 @@ def _foreign(target: str, plain: Callable[..., Any], written: dict[int, int] | N
         plain: the same in JAX, tensors to a tuple of tensors. It serves where the foreign one cannot: for derivatives
             and batches, in what is exported, and where there is not exactly one CPU.
         written: operand → result that is the same memory.
+        apart: `plain` is made of foreign functions itself. Where there is a derivative it computes everything, because
+            what is needed for that is what lies between them.
     """
+
+    @functools.cache
+    def known(*operands: jax.ShapeDtypeStruct) -> list[Any]:
+        return jax.eval_shape(plain, *operands)
 
     def lower(context: Any, *operands: Any) -> Any:
         module = context.module_context
@@ -41,7 +50,7 @@ def _foreign(target: str, plain: Callable[..., Any], written: dict[int, int] | N
         return mlir.lower_fun(plain, multiple_results=True)(context, *operands)
 
     def shapes(*operands: Any) -> list[Any]:
-        outputs = jax.eval_shape(plain, *(jax.ShapeDtypeStruct(x.shape, x.dtype) for x in operands))
+        outputs = known(*(jax.ShapeDtypeStruct(x.shape, x.dtype) for x in operands))
         return [operands[0].update(shape=output.shape, dtype=output.dtype) for output in outputs]
 
     def batch(operands: Any, axes: Any) -> Any:
@@ -60,20 +69,64 @@ def _foreign(target: str, plain: Callable[..., Any], written: dict[int, int] | N
     batching.primitive_batchers[primitive] = batch
     mlir.register_lowering(primitive, lower)
     function = jax.custom_jvp(lambda *operands: tuple(primitive.bind(*operands)))
-    function.defjvp(lambda primals, tangents: (function(*primals), jax.jvp(plain, primals, tangents)[1]))
+
+    def derive(primals: Any, tangents: Any) -> Any:
+        outputs, changes = jax.jvp(plain, primals, tangents)
+        return (outputs if apart else function(*primals)), changes
+
+    function.defjvp(derive)
     return function
 
 
+class Form(NamedTuple):
+    """What is computed with x before products, and with their sums; see `struct around` of `c/native.h`."""
+
+    activation: str | None = None
+    gated: bool = False
+    added: bool = False
+    normed: bool = False
+    offset: bool = False
+    epsilon: float = 0.0
+
+
+PLAIN = Form()
+AROUND = 3
+"""Operands of a product that are not weights and what belongs to them: residual, weight of the norm, numbers."""
+
+
 def _plain_products(x: Tensor, *given: Tensor) -> tuple[Tensor, ...]:
-    count = len(given) // 3
+    count = (len(given) - AROUND) // 4
+    weights, scales, minima, biases = (given[part * count : (part + 1) * count] for part in range(4))
     outputs = []
-    for weight, scale, minimum in zip(given[:count], given[count : 2 * count], given[2 * count :], strict=True):
+    for weight, scale, minimum, bias in zip(weights, scales, minima, biases, strict=True):
         if scale.size and kernels.in_groups(weight, scale, minimum if minimum.size else None):
             weight = kernels.widen_groups(weight, scale, minimum if minimum.size else None, "float32")
             scale = scale[:0]
         y = lax.dot_general(x, weight.astype(x.dtype), (((x.ndim - 1,), (1,)), ((), ())))
-        outputs.append(y * scale[:, 0] if scale.size else y)
+        y = y * scale[:, 0] if scale.size else y
+        outputs.append(y + bias.astype(x.dtype) if bias.size else y)
     return tuple(outputs)
+
+
+def _apart(form: Form, x: Tensor, *given: Tensor) -> tuple[Tensor, ...]:
+    """The products of a form, and what is around them each by itself."""
+    *parts, residual, norm, numbers = given
+    if form.normed:
+        function = kernels.offset_rms_norm if form.offset else kernels.rms_norm
+        x = function(x, kernels.Bundle(norm), form.epsilon)
+    first, *others = _products(PLAIN)(x, *parts, residual[:0], norm[:0], jnp.zeros_like(numbers))
+    if form.activation is not None:
+        first = kernels.activation(form.activation)(first)
+    if form.gated:
+        return (first * others[0],)
+    return (residual + first if form.added else first, *others)
+
+
+@functools.cache
+def _products(form: Form) -> Callable[..., Any]:
+    if form == PLAIN:
+        return _foreign(PRODUCT, _plain_products)
+    return _foreign(PRODUCT, functools.partial(_apart, form), apart=True)
 
 
 def _plain_attend(
@@ -101,40 +154,68 @@ def _plain_attend(
     return y, *(cache or (k, v))
 
 
-_products = _foreign(PRODUCT, _plain_products)
 _attend = _foreign(ATTEND, _plain_attend, written={3: 1, 4: 2})
 _attend_to_each_other = _foreign(ATTEND, _plain_attend)
 
 
-def supports(x: Tensor, weight: Tensor) -> bool:
-    """Whether `products` takes these: float32 rows, and a matrix stored in one of the library's dtypes."""
-    return x.dtype == jnp.float32 and weight.ndim == 2 and str(weight.dtype) in STORED and weight.size > 0
+def supports(x: Tensor, bundles: tuple[kernels.Bundle, ...], activation: str | None = None) -> bool:
+    """Whether `linears` takes these: float32 rows, matrices in its dtypes without adapters, its activations."""
+    return (
+        x.dtype == jnp.float32
+        and activation in ACTIVATIONS
+        and all(_takes(w.weight) and w.lora_a is None for w in bundles)
+    )
 
 
-def products(
+def _takes(weight: Tensor) -> bool:
+    return weight.ndim == 2 and str(weight.dtype) in STORED and weight.size > 0
+
+
+def linears(
     x: Tensor,
-    weights: tuple[Tensor, ...],
-    scales: tuple[Tensor | None, ...],
-    minima: tuple[Tensor | None, ...] | None = None,
+    bundles: tuple[kernels.Bundle, ...],
+    norm: kernels.Norm | None = None,
+    activation: str | None = None,
+    residual: Tensor | None = None,
+    *,
+    gated: bool = False,
 ) -> tuple[Tensor, ...]:
-    """x (…, in) float32 times the transpose of each weight, at most 8 of them.
+    """Linears of x (…, in) float32, at most 8 of them, as `kernels.linear` and its neighbours have them.
 
     Args:
         x: the activations.
-        weights: (out, in), or (out, in / 2) of 4 bits.
-        scales: (out, 1), or one for each group of a row; None where there is none.
-        minima: as scales.
+        bundles: weights (out, in), or (out, in / 2) of 4 bits, and what belongs to them, of one that `supports` takes.
+        norm: of x, before.
+        activation: of one product, or of the first where `gated`.
+        residual: (…, out), added to one product.
+        gated: the first of two is multiplied by the second.
 
     Returns:
-        (…, out) float32 for each weight.
+        (…, out) float32 for each weight; or one, where `gated`.
     """
     none = jnp.zeros((0, 1), jnp.float32)
-    given = (*scales, *(minima or (None,) * len(weights)))
-    return _products(x, *weights, *(none if tensor is None else _scale(tensor) for tensor in given))
+    parts = [[w.weight for w in bundles]]
+    parts += [
+        [none if y is None else _scale(y) for y in (getattr(w, part) for w in bundles)] for part in ("scale", "minimum")
+    ]
+    parts += [[none if w.bias is None else _float(w.bias) for w in bundles]]
+    form = Form(activation, gated, residual is not None)
+    if norm is not None:
+        form = form._replace(normed=True, offset=norm.offset, epsilon=norm.epsilon)
+    around = (
+        none if residual is None else residual.astype(jnp.float32),
+        none if norm is None else _float(norm.w.weight),
+        jnp.asarray([ACTIVATIONS[activation], gated, form.offset, form.epsilon], jnp.float32),
+    )
+    return _products(form)(x, *(tensor for part in parts for tensor in part), *around)
 
 
 def _scale(tensor: Tensor) -> Tensor:
     return tensor if tensor.dtype == jnp.float16 else tensor.astype(jnp.float32)
+
+
+def _float(tensor: Tensor) -> Tensor:
+    return tensor if str(tensor.dtype) in FLOATS else tensor.astype(jnp.float32)
 
 
 def attend(

@@ -17,7 +17,7 @@ import tensorflow as tf
 from intermodal.api import kernels
 from tensorflow.compiler.tf2xla.python import xla  # pyright: ignore[reportMissingImports]
 
-from intermodal_native.library import STORED, library
+from intermodal_native.library import ACTIVATIONS, FLOATS, STORED, library
 
 Tensor = Any
 Shape = tuple[int | None, ...]
@@ -71,7 +71,9 @@ def _try() -> None:
     """
     x, weight = tf.constant([[1.0, 2.0]]), tf.constant([[3.0, 4.0], [5.0, 6.0]])
     try:
-        compiled = tf.function(lambda x, weight: products(x, (weight,), (None,)), jit_compile=True, autograph=False)
+        compiled = tf.function(
+            lambda x, weight: linears(x, (kernels.Bundle(weight),)), jit_compile=True, autograph=False
+        )
         (y,) = compiled(x, weight)
         right = y.numpy().tolist() == [[11.0, 17.0]]
     except (tf.errors.OpError, TypeError, ValueError) as error:
@@ -153,37 +155,60 @@ def _foreign(target: str, operands: Sequence[Tensor], shapes: Sequence[Shape], w
     return [tf.stop_gradient(result) for result in results]
 
 
-def supports(x: Tensor, weight: Tensor) -> bool:
-    """Whether `products` takes these: float32 rows, whose number may be open, and a matrix in one of its dtypes."""
-    known = x.shape.rank is not None and weight.shape.is_fully_defined() and weight.shape.num_elements() > 0
-    return known and x.dtype == tf.float32 and weight.shape.rank == 2 and weight.dtype.name in STORED
+def supports(x: Tensor, bundles: tuple[kernels.Bundle, ...], activation: str | None = None) -> bool:
+    """Whether `linears` takes these: float32 rows, of open number too, matrices in its dtypes without adapters."""
+    known = x.shape.rank is not None and x.dtype == tf.float32 and activation in ACTIVATIONS
+    return known and all(_takes(w.weight) and w.lora_a is None for w in bundles)
 
 
-def products(
+def _takes(weight: Tensor) -> bool:
+    known = weight.shape.is_fully_defined() and weight.shape.num_elements() > 0
+    return known and weight.shape.rank == 2 and weight.dtype.name in STORED
+
+
+def linears(
     x: Tensor,
-    weights: tuple[Tensor, ...],
-    scales: tuple[Tensor | None, ...],
-    minima: tuple[Tensor | None, ...] | None = None,
+    bundles: tuple[kernels.Bundle, ...],
+    norm: kernels.Norm | None = None,
+    activation: str | None = None,
+    residual: Tensor | None = None,
+    *,
+    gated: bool = False,
 ) -> tuple[Tensor, ...]:
-    """x (…, in) float32 times the transpose of each weight, at most 8 of them. There is no derivative.
+    """Linears of x (…, in) float32, at most 8 of them, as `kernels.linear` and its neighbours have them. No derivative.
 
     Args:
         x: the activations.
-        weights: (out, in), or (out, in / 2) of 4 bits.
-        scales: (out, 1), or one for each group of a row; None where there is none.
-        minima: as scales.
+        bundles: weights (out, in), or (out, in / 2) of 4 bits, and what belongs to them, of one that `supports` takes.
+        norm: of x, before.
+        activation: of one product, or of the first where `gated`.
+        residual: (…, out), added to one product.
+        gated: the first of two is multiplied by the second.
 
     Returns:
-        (…, out) float32 for each weight.
+        (…, out) float32 for each weight; or one, where `gated`.
     """
     none = tf.zeros((0, 1))
-    given = [none if tensor is None else _scale(tensor) for tensor in (*scales, *(minima or (None,) * len(weights)))]
+    operands = [x, *(w.weight for w in bundles)]
+    for part in ("scale", "minimum"):
+        operands += [none if y is None else _scale(y) for y in (getattr(w, part) for w in bundles)]
+    operands += [none if w.bias is None else _float(w.bias) for w in bundles]
+    operands.append(none if residual is None else tf.cast(residual, tf.float32))
+    operands.append(none if norm is None else _float(norm.w.weight))
+    offset, epsilon = (False, 0.0) if norm is None else (norm.offset, norm.epsilon)
+    operands.append(tf.constant([ACTIVATIONS[activation], gated, offset, epsilon], tf.float32))
     lead = tuple(x.shape)[:-1]
-    return tuple(_foreign(PRODUCT, [x, *weights, *given], [(*lead, int(w.shape[0])) for w in weights]))
+    return tuple(
+        _foreign(PRODUCT, operands, [(*lead, int(w.weight.shape[0])) for w in bundles[: 1 if gated else None]])
+    )
 
 
 def _scale(tensor: Tensor) -> Tensor:
     return tensor if tensor.dtype == tf.float16 else tf.cast(tensor, tf.float32)
+
+
+def _float(tensor: Tensor) -> Tensor:
+    return tensor if tensor.dtype.name in FLOATS else tf.cast(tensor, tf.float32)
 
 
 def attend(

@@ -27,15 +27,19 @@ DTYPES = {getattr(torch, name): number for name, number in library.DTYPES.items(
 STORED = {getattr(torch, name): number for name, number in library.STORED.items()}
 GROUPS = ((library.INT8, 16), (library.INT8, 32), (library.INT4, 32))
 """How integers are stored that have a scale for each group, and the columns of one."""
-GATES = {"silu": 0, "gelu_tanh": 1}
+FLOATS = {getattr(torch, name): library.DTYPES[name] for name in library.FLOATS}
 
 _native = library.library()
-_product = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p)(
-    ("native_product", _native)
-)
-_matrix = Struct("@PPqqiiPq")  # struct matrix
+_product = ctypes.CFUNCTYPE(
+    *(ctypes.c_int, ctypes.c_void_p, ctypes.c_int64),
+    *(ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_char_p),
+)(("native_product", _native))
+_matrix = Struct("@PPqqiiPq")  # struct matrix, as far as the bias
+_bias = Struct("@Pq")  # the rest of it
+_around = Struct("@PPiifii")  # struct around
 _attention = Struct("@12P7qf0P")  # struct attention
 _pointers = [Struct(f"@{count}P") for count in range(16)]
+NO_BIAS = _bias.pack(0, 0)
 
 
 def takes(x: Tensor) -> bool:
@@ -55,7 +59,7 @@ class Prepared(NamedTuple):
     Attributes:
         weight, scale, minimum: what it was made of, which it keeps alive.
         outputs, inputs: the weight's shape.
-        matrix: `struct matrix`.
+        matrix: `struct matrix`, as far as the bias.
     """
 
     weight: Tensor
@@ -67,7 +71,7 @@ class Prepared(NamedTuple):
 
 
 def prepare(weight: Tensor, scale: Tensor | None, minimum: Tensor | None = None) -> Prepared | None:
-    """A weight for `products`; None where that does not take it.
+    """A weight for `linears`; None where that does not take it.
 
     Args:
         weight: (out, in), or (out, in / 2) of 4 bits.
@@ -99,25 +103,82 @@ def prepare(weight: Tensor, scale: Tensor | None, minimum: Tensor | None = None)
     return Prepared(weight, scale, minimum, outputs, inputs, matrix)
 
 
-def products(x: Tensor, weights: Sequence[Prepared | None]) -> list[Tensor] | None:
-    """`x @ weight.T`, times its scale, for each weight. x (…, in) float32 → (…, out) for each, float32."""
+def linears(
+    x: Tensor,
+    bundles: Sequence[kernels.Bundle],
+    weights: Sequence[Prepared | None],
+    norm: kernels.Norm | None = None,
+    activation: str | None = None,
+    residual: Tensor | None = None,
+    *,
+    gated: bool = False,
+) -> tuple[Tensor, ...] | None:
+    """Linears of x (…, in) float32, as `kernels.linear` and its neighbours have them.
+
+    Args:
+        x: the activations.
+        bundles: what belongs to the weights.
+        weights: the same, prepared.
+        norm: of x, before.
+        activation: of one product, or of the first where `gated`.
+        residual: (…, out), added to one product.
+        gated: the first of two is multiplied by the second.
+
+    Returns:
+        (…, out) float32 for each weight; or one, where `gated`.
+    """
     if not takes(x) or len(weights) >= len(_pointers):
         return None
     *lead, width = x.shape
     rows = x.numel() // max(width, 1)
     if not rows or (rows > MOST_ROWS and torch.get_num_threads() > 1):
         return None
-    x = x.contiguous()
-    found, addresses, matrices = [], [], b""
-    for weight in weights:
-        if weight is None or weight.inputs != width:
+    matrices = b""
+    for w, weight in zip(bundles, weights, strict=True):
+        if weight is None or weight.inputs != width or w.lora_a is not None:
             return None
-        y = x.new_empty((*lead, weight.outputs))
-        found.append(y)
-        addresses.append(y.data_ptr())
-        matrices += weight.matrix
-    _product(x.data_ptr(), rows, matrices, len(found), _pointers[len(found)].pack(*addresses))
-    return found
+        bias = NO_BIAS if w.bias is None else _packed_bias(w.bias)
+        if bias is None:
+            return None
+        matrices += weight.matrix + bias
+    around = None
+    if gated or norm is not None or activation is not None or residual is not None:
+        shape = (*lead, weights[0].outputs)
+        residual = residual if residual is None else residual.contiguous()
+        around = _packed_around(norm, activation, residual, shape, gated)
+        if around is None:
+            return None
+    x = x.contiguous()
+    found = [x.new_empty((*lead, weight.outputs)) for weight in (weights[:1] if gated else weights)]
+    addresses = _pointers[len(found)].pack(*[y.data_ptr() for y in found])
+    return tuple(found) if _product(x.data_ptr(), rows, matrices, len(weights), addresses, around) else None
+
+
+def _packed_bias(bias: Tensor) -> bytes | None:
+    number = FLOATS.get(bias.dtype)
+    return (
+        None if number is None or not bias.is_cpu or not bias.is_contiguous() else _bias.pack(bias.data_ptr(), number)
+    )
+
+
+def _packed_around(
+    norm: kernels.Norm | None, activation: str | None, residual: Tensor | None, shape: tuple[int, ...], gated: bool
+) -> bytes | None:
+    """`struct around`; None for what it cannot tell."""
+    activated, added, address, number, offset, epsilon = library.ACTIVATIONS.get(activation), 0, 0, 0, False, 0.0
+    if activated is None:
+        return None
+    if residual is not None:
+        if not takes(residual) or residual.shape != shape:
+            return None
+        added = residual.data_ptr()
+    if norm is not None:
+        weight, epsilon, offset = norm.w.weight, norm.epsilon, norm.offset
+        number = FLOATS.get(weight.dtype)
+        if number is None or not weight.is_cpu or not weight.is_contiguous():
+            return None
+        address = weight.data_ptr()
+    return _around.pack(address, added, number, offset, epsilon, activated, gated)
 
 
 def rms_norm(x: Tensor, weight: Tensor, epsilon: float, *, offset: bool) -> Tensor | None:
@@ -142,17 +203,6 @@ def rotate(x: Tensor, cosines: Tensor, sines: Tensor) -> Tensor | None:
     y = torch.empty_like(x)
     step = width if cosines.shape[0] > 1 else 0
     _native.native_rotate(x.data_ptr(), cosines.data_ptr(), sines.data_ptr(), step, y.data_ptr(), batch, heads, width)
-    return y
-
-
-def gated(activation: str, gate: Tensor, up: Tensor) -> Tensor | None:
-    """`activation(gate) * up`, both of one shape."""
-    number = GATES.get(activation)
-    if number is None or gate.shape != up.shape or not takes(gate) or not takes(up):
-        return None
-    gate, up = gate.contiguous(), up.contiguous()
-    y = torch.empty_like(gate)
-    _native.native_gate(number, gate.data_ptr(), up.data_ptr(), y.data_ptr(), gate.numel())
     return y
 
 

@@ -19,6 +19,12 @@ DTYPES = {"float32": FLOAT32, "bfloat16": BFLOAT16, "float16": FLOAT16, "int8": 
 STORED = {**DTYPES, "uint8": INT4}
 """The same, and the dtype of arrays that hold two 4-bit integers in a byte; those need a scale for each group."""
 
+FLOATS = ("float32", "bfloat16", "float16")
+"""What weights of norms and biases may be stored in."""
+
+ACTIVATIONS = {None: 0, "silu": 1, "gelu": 2, "gelu_pytorch_tanh": 3, "relu": 4}
+"""Activations that are computed with products, by their names in configs, numbered as in `c/native.h`."""
+
 INSTRUCTIONS = ("baseline", "avx2", "avx512")
 """The sets of instructions that there are products for, numbered as in `c/native.h`."""
 
@@ -35,6 +41,22 @@ class Matrix(ctypes.Structure):
         ("scale_dtype", ctypes.c_int32),
         ("minimum", ctypes.c_void_p),
         ("groups", ctypes.c_int64),
+        ("bias", ctypes.c_void_p),
+        ("bias_dtype", ctypes.c_int64),
+    )
+
+
+class Around(ctypes.Structure):
+    """`struct around` of `c/native.h`."""
+
+    _fields_ = (
+        ("norm", ctypes.c_void_p),
+        ("residual", ctypes.c_void_p),
+        ("norm_dtype", ctypes.c_int32),
+        ("norm_offset", ctypes.c_int32),
+        ("epsilon", ctypes.c_float),
+        ("activation", ctypes.c_int32),
+        ("gated", ctypes.c_int32),
     )
 
 
@@ -61,8 +83,8 @@ def library() -> ctypes.CDLL:
         ctypes.POINTER(Matrix),
         ctypes.c_int,
         ctypes.POINTER(ctypes.c_void_p),
+        ctypes.POINTER(Around),
     ]
-    loaded.native_product.restype = None
     loaded.native_norm.argtypes = [
         *(ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int, ctypes.c_int, ctypes.c_float),
         *(ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64),
@@ -73,8 +95,6 @@ def library() -> ctypes.CDLL:
         *(ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64),
     ]
     loaded.native_rotate.restype = None
-    loaded.native_gate.argtypes = [ctypes.c_int, *3 * [ctypes.c_void_p], ctypes.c_int64]
-    loaded.native_gate.restype = None
     loaded.native_attend.argtypes = [ctypes.c_char_p]
     loaded.native_attend.restype = ctypes.c_char_p
     loaded.native_xla_register.argtypes = [*(ctypes.c_void_p, ctypes.c_char_p) * 2, ctypes.c_size_t]

@@ -1,4 +1,4 @@
-/* What a token needs beside its products and attention: norms, rotation, gates, on several threads where that pays. */
+/* What a token needs beside its products and attention: norms, on several threads where that pays, and rotation. */
 #include "decoding_path.h"
 #include "dispatch.h"
 
@@ -28,24 +28,4 @@ EXPORT void native_rotate(const float *x, const float *cosines, const float *sin
         int64_t at = row * heads * width, table = row * table_step;
         PATH(rotate, (x + at, cosines + table, sines + table, y + at, heads, width))
     }
-}
-
-struct gates {
-    const float *gate, *up;
-    float *y;
-    int64_t count;
-    int activation;
-};
-
-static void gate_share(void *context, int64_t chunk)
-{
-    const struct gates *g = context;
-    int64_t at = chunk * SHARE, count = at_most(SHARE, g->count - at);
-    PATH(gate, (g->activation, g->gate + at, g->up + at, g->y + at, count))
-}
-
-EXPORT void native_gate(int activation, const float *gate, const float *up, float *y, int64_t count)
-{
-    struct gates g = {gate, up, y, count, activation};
-    native_parallel(gate_share, &g, (count + SHARE - 1) / SHARE);
 }

@@ -1,4 +1,4 @@
-/* What a token needs beside its products and attention: norms, rotation, gates. Compiled once for each set of
+/* What a token needs beside its products and attention: norms and rotation. Compiled once for each set of
    instructions; everything is computed in float32. */
 #include "decoding_path.h"
 
@@ -34,17 +34,4 @@ void NAME(rotate)(const float *x, const float *cosines, const float *sines, floa
             put(y, at, half, low);
             put(y + half, at, half, high);
         }
-}
-
-/* x / (1 + e**-x), and the approximation of x Φ(x) by tanh, which is x / (1 + e**-2u) with its u. */
-INLINE vec activated(int activation, vec x)
-{
-    vec u = activation == SILU ? x : (x + x * x * x * 0.044715f) * 1.5957691216057308f;
-    return x / (exponential(-u) + 1.0f);
-}
-
-void NAME(gate)(int activation, const float *gate, const float *up, float *y, int64_t count)
-{
-    for (int64_t at = 0; at < count; at += LANES)
-        put(y, at, count, activated(activation, take(FLOAT32, gate, at, count)) * take(FLOAT32, up, at, count));
 }

@@ -14,8 +14,7 @@ struct norm {
 
 #define DECLARE(path) \
     void norm_##path(struct norm s, int64_t first, int64_t last); \
-    void rotate_##path(const float *x, const float *cosines, const float *sines, float *y, int64_t rows, int64_t width); \
-    void gate_##path(int activation, const float *gate, const float *up, float *y, int64_t count);
+    void rotate_##path(const float *x, const float *cosines, const float *sines, float *y, int64_t rows, int64_t width);
 DECLARE(baseline)
 DECLARE(avx2)
 DECLARE(avx512)

@@ -40,3 +40,32 @@ INLINE vec exponential(vec x)
     bits32 exponent = (bits32)(__builtin_convertvector(whole, ints32) + 127);
     return power * (vec)(exponent << 23);
 }
+
+/* Φ, the normal distribution, by Φ(-|x|) = e**(-x²/2) t R(t) with t = 1 / (1 + |x| / √8), where R is the polynomial that
+   is off by least for all x, 4.4e-8 of its value (it was fitted to scipy.special.erfcx). */
+INLINE vec normal_distribution(vec x)
+{
+    vec t = 1.0f / (choose(x < 0, -x, x) * 0.35355339059327373f + 1.0f);
+    vec tail = t * -0.029693248890596848f + 0.1430620953397757f;
+    tail = tail * t - 0.24520346559246395f;
+    tail = tail * t + 0.1408670134818239f;
+    tail = tail * t - 0.014574556466573378f;
+    tail = tail * t + 0.10187640012213409f;
+    tail = tail * t + 0.12141751974169161f;
+    tail = tail * t + 0.14120605482432033f;
+    tail = tail * t + 0.14104216535460992f;
+    tail = tail * t * exponential(x * x * -0.5f);
+    return choose(x < 0, tail, 1.0f - tail);
+}
+
+/* x / (1 + e**-x); x Φ(x); its approximation by tanh, which is x / (1 + e**-2u) with its u; and what is above 0. */
+INLINE vec activated(const int activation, vec x)
+{
+    switch (activation) {
+    case SILU: return x / (exponential(-x) + 1.0f);
+    case GELU: return x * normal_distribution(x);
+    case GELU_TANH: return x / (exponential((x + x * x * x * 0.044715f) * -1.5957691216057308f) + 1.0f);
+    case RELU: return choose(x < 0, all(0), x);
+    default: return x;
+    }
+}

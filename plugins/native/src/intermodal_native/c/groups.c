@@ -17,7 +17,7 @@ static dot *const DOT[PATHS] = {dot_groups_baseline};
 static widen *const WIDEN[PATHS] = {widen_groups_baseline};
 #endif
 
-void multiply_groups(const float *x, int64_t m, const struct matrix *w, float *y, int64_t first, int64_t last)
+void multiply_groups(const float *x, int64_t m, const struct matrix *w, float *y, int64_t n, int64_t first, int64_t last)
 {
     const int path = native_path();
     const int64_t k = w->columns;
@@ -25,14 +25,15 @@ void multiply_groups(const float *x, int64_t m, const struct matrix *w, float *y
     if (!wide) { /* nor is it needed: each row of x by itself is only slower */
         for (int64_t row = first; row < last; row++)
             for (int64_t line = 0; line < m; line++)
-                y[line * w->rows + row] = DOT[path](x + line * k, w, row);
+                y[line * n + row - first] = DOT[path](x + line * k, w, row);
         return;
     }
     for (int64_t row = first; row < last; row += FEW_ROWS) {
         int64_t count = last - row < FEW_ROWS ? last - row : FEW_ROWS;
         for (int64_t i = 0; i < count; i++)
             WIDEN[path](wide + i * k, w, row + i);
-        multiply_span(FLOAT32, (struct span){.x = x, .weight = wide, .y = y + row, .m = m, .n = w->rows, .k = k, .last = count});
+        struct span s = {.x = x, .weight = wide, .y = y + row - first, .m = m, .n = n, .k = k, .last = count};
+        multiply_span(FLOAT32, s);
     }
     free(wide);
 }

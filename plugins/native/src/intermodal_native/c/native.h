@@ -9,7 +9,7 @@
    is 16 bytes, the first 16 columns in their low halves. */
 enum { FLOAT32, BFLOAT16, FLOAT16, INT8, INT4, DTYPES };
 
-/* A weight (rows, columns), row after row without gaps. Without groups `scale` has one float32 factor for each row, or is
+/* A weight (rows, columns), row after row without gaps, and the bias that belongs to it, or NULL. Without groups `scale` has one float32 factor for each row, or is
    NULL. With groups each row has as many factors, and what is added behind them in `minimum` unless that is NULL; INT4 is
    0 to 15 then with a minimum, and -8 to 7 without, stored 8 higher. */
 struct matrix {
@@ -19,6 +19,8 @@ struct matrix {
     int32_t dtype, scale_dtype; /* the latter of scale and minimum of groups: FLOAT32 or FLOAT16 */
     const void *minimum;
     int64_t groups; /* of a row, each of 16 or 32 columns; or 0 */
+    const void *bias; /* (rows,) */
+    int64_t bias_dtype;
 };
 
 /* A number that changes with these files, of the compiler's command. */
@@ -47,10 +49,6 @@ EXPORT void native_norm(const float *x, const void *weight, int dtype, int offse
 EXPORT void native_rotate(const float *x, const float *cosines, const float *sines, int64_t table_step, float *y,
                           int64_t batch, int64_t heads, int64_t width);
 
-/* y = activation(gate) * up. */
-enum { SILU, GELU_TANH };
-EXPORT void native_gate(int activation, const float *gate, const float *up, float *y, int64_t count);
-
 /* Attention of new tokens, of any rows, to a cache and to each other; `for_torch.py` packs this structure.
 
    A token's key and value are written to its row of the cache, at its slot, and it sees the keys of its row from `first`
@@ -74,5 +72,18 @@ EXPORT const char *native_attend(const struct attention *a);
 EXPORT int native_dequantize(int type, const uint8_t *packed, int64_t size, const uint8_t *book, int64_t book_size,
                              void *out, int64_t values, int dtype);
 
-/* y[i] (m, w[i].rows) = x (m, columns) times the transpose of w[i], summed in float32; all weights have x's columns. */
-EXPORT void native_product(const float *x, int64_t m, const struct matrix *w, int count, float *const *y);
+/* What is computed with x before products, and with their sums; `for_torch.py` packs this structure. */
+enum { NO_ACTIVATION, SILU, GELU, GELU_TANH, RELU, ACTIVATIONS };
+struct around {
+    const void *norm;      /* x is normed first, as by `native_norm` with this weight (columns,); or NULL */
+    const float *residual; /* shaped as y[0], added to it last; or NULL */
+    int32_t norm_dtype, norm_offset;
+    float epsilon;
+    int32_t activation; /* of the products, with their biases */
+    int32_t gated;      /* of two weights of one shape there is one y, activation(the first's) * the second's */
+};
+
+/* y[i] (m, w[i].rows) = x (m, columns) times the transpose of w[i], summed in float32, plus its bias, and what is `around`
+   unless that is NULL; all weights have x's columns. No y may be x or a residual. Returns 0 where memory is missing. */
+EXPORT int native_product(const float *x, int64_t m, const struct matrix *w, int count, float *const *y,
+                          const struct around *around);

@@ -155,7 +155,7 @@ static void put(const float *sums, struct span s, int64_t row, int64_t rows, int
     for (int64_t j = 0; j < lines; j += 4)
         for (int64_t i = 0; i < rows; i += 4) {
             const float *from = sums + i * PANEL + j;
-            float *y = s.y + (line + j) * s.n + row + i, block[4][4];
+            float *y = s.y + (line + j) * s.n + row - s.first + i, block[4][4];
             if (first && i + 4 <= rows && j + 4 <= lines) {
                 transpose4(from, PANEL, y, s.n);
                 continue;
@@ -179,8 +179,8 @@ static void times_panel(int dtype, struct span s, float *wide, int64_t line, int
     const float *behind = s.x + line_behind * s.k + from * after * LANES;
     int64_t tiles = (s.last - s.first + TALL - 1) / TALL, share = (depth + tiles - 1) / tiles;
     for (int64_t j = 0; j < lines; j++)
-        for (int64_t row = s.first; row < s.last; row += CACHE_LINE / 4)
-            __builtin_prefetch(s.y + (line + j) * s.n + row, 1, 2);
+        for (int64_t at = 0; at < s.last - s.first; at += CACHE_LINE / 4)
+            __builtin_prefetch(s.y + (line + j) * s.n + at, 1, 2);
     for (int64_t row = s.first, rows; row < s.last; row += rows) {
         rows = s.last - row < TALL ? least(LOW, s.last - row) : TALL;
         const char *stored = (const char *)s.weight + row * bytes;

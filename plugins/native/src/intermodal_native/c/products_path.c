@@ -64,7 +64,7 @@ INLINE void tile(const int dtype, const int tall, const int wide, struct span s,
     }
 #pragma GCC unroll 8
     for (int j = 0; j < wide; j++) {
-        float totals[TALL], *y = s.y + (column + j) * s.n + row;
+        float totals[TALL], *y = s.y + (column + j) * s.n + row - s.first;
         if (tall == TALL)
             sum4(totals, sums[0][j], sums[1][j], sums[2][j], sums[3][j]);
         else
@@ -127,7 +127,7 @@ INLINE void one_row(const int dtype, struct span s, int64_t row, const char *end
     if (at < s.k)
         sums[1] += load_part(dtype, w, at, s.k - at) * load_part(FLOAT32, s.x, at, s.k - at);
     float total = sum((sums[0] + sums[1]) + (sums[2] + sums[3]));
-    s.y[row] = s.scale ? total * s.scale[row] : total;
+    s.y[row - s.first] = s.scale ? total * s.scale[row] : total;
 }
 
 INLINE void multiply(const int dtype, struct span s)

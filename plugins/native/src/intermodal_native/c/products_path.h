@@ -3,12 +3,12 @@
 
 #include "vector.h"
 
-/* Rows `first` to `last - 1` of a weight (n, k), times x (m, k), into those columns of y (m, n). */
+/* Rows `first` to `last - 1` of a weight (…, k), times x (m, k), into as many columns of y (m, n). */
 struct span {
     const float *x;
     const void *weight;
     const float *scale;
-    float *y;
+    float *y; /* where the first of them goes */
     int64_t m, n, k, first, last;
     const struct matrix *groups; /* the weight and its scale, where it is in groups, or NULL */
     int packed;                  /* x is in panels */
@@ -33,8 +33,8 @@ void pack_avx512(const float *x, int64_t m, int64_t k, float *packed);
 /* One of the two, by the processor's own path. */
 void multiply_span(int dtype, struct span s);
 
-/* Rows `first` to `last - 1` of a weight in groups times x (m, columns), into those columns of y (m, rows). */
-void multiply_groups(const float *x, int64_t m, const struct matrix *w, float *y, int64_t first, int64_t last);
+/* Rows `first` to `last - 1` of a weight in groups times x (m, columns), into as many columns of y (m, n). */
+void multiply_groups(const float *x, int64_t m, const struct matrix *w, float *y, int64_t n, int64_t first, int64_t last);
 
 /* One row of a weight in groups: times x (columns), and in float32. */
 float dot_groups_baseline(const float *x, const struct matrix *w, int64_t row);
