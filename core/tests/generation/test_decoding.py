@@ -13,6 +13,7 @@ from intermodal.generation import decoding
 from intermodal.generation.batch import cache_bucket, pad_left
 from intermodal.generation.decoding import Decoding, loop_of
 from intermodal.generation.sampling import Mode, controls
+from intermodal.layers.step import CacheFilled, Step
 
 pytestmark = pytest.mark.backend
 
@@ -98,6 +99,19 @@ def test_pieces_hold_every_token_but_the_last_ones(lengths, pieces):
                     assert first == max(lengths) - lengths[row]
         assert [row[:-1] for row in read] == batch.ids[:, :-1].tolist()
     assert sum(len(piece.ids) for piece in short) == sum(lengths) - len(lengths)
+
+
+def test_a_pass_that_fills_the_cache_ends_when_the_last_layer_has_written_to_it(model):
+    ids = keras.ops.convert_to_tensor([PROMPTS[1]], "int32")
+    positions, w = keras.ops.arange(ids.shape[1], dtype="int32")[None], model.tensors()
+    whole, filled = (Step(ids, positions, cache=model.backbone.new_cache(1, 32), fill_only=fill) for fill in (0, 1))
+    model.backbone.forward(w, whole)
+    with pytest.raises(CacheFilled):
+        model.backbone.forward(w, filled)
+    for expected, got in zip(whole.cache, filled.cache, strict=True):
+        assert all(host(part)[:, :, : ids.shape[1]].any() for part in got)
+        for part, other in zip(expected, got, strict=True):
+            np.testing.assert_array_equal(host(part), host(other))
 
 
 def test_a_cache_that_is_just_large_enough_does_not_grow(model, monkeypatch):

@@ -152,11 +152,14 @@ def test_activations_are_their_formulas(name):
         close(getattr(module, name)(ops.convert_to_tensor(x)), expected, 1e-6)
 
 
-def test_the_largest_of_a_row_is_the_first_of_several():
-    values = np.random.default_rng(3).standard_normal((4, 50_000)).astype("float32")
-    values[1, [70, 40_000]] = 9.0
+@pytest.mark.parametrize("width", [300, 1024, 50_000])  # the last is no multiple of any block
+def test_the_largest_of_a_row_is_the_first_of_several(width):
+    values = np.random.default_rng(3).standard_normal((6, width)).astype("float32")
+    values[1, [70, width - 90]] = 9.0
     values[2] = -np.inf
     values[3, -1] = 9.0
+    values[4, [255, 256, -1]] = 9.0
+    values[5, :-1] = -np.inf
     for module in (kernels, reference):
         for dtype in ("float32", "int32"):
             given = np.maximum(values, -9).astype(dtype) if dtype == "int32" else values

@@ -5,13 +5,14 @@ What differs between backends is only how the step is repeated: see `loop_jax`, 
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from intermodal import kernels
 from intermodal.generation.batch import Piece
 from intermodal.generation.sampling import Controls, Mode, choose
 from intermodal.kernels.ops import ops
-from intermodal.layers.step import Step
+from intermodal.layers.step import CacheFilled, Step
 
 Tensor = Any
 
@@ -76,8 +77,9 @@ def read_packed(model: Any, w: Any, cache: list[Any], piece: Piece) -> list[Any]
     Logits are left out: the last token of each prompt is none of a piece, but the first that a step takes.
     """
     ids, positions, *places = piece
-    step = Step(ids[None], positions[None], packed=kernels.Ranges(*places), cache=cache)
-    model.backbone.forward(w, step)
+    step = Step(ids[None], positions[None], packed=kernels.Ranges(*places), cache=cache, fill_only=True)
+    with suppress(CacheFilled):
+        model.backbone.forward(w, step)
     return step.cache
 
 

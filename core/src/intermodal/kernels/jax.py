@@ -14,12 +14,12 @@ from intermodal.kernels import reference
 from intermodal.kernels.bundle import Bundle, Norm
 from intermodal.kernels.groups import in_groups
 from intermodal.kernels.jax_product import product
+from intermodal.kernels.largest import argmax
 from intermodal.kernels.ranges import Ranges
 from intermodal.kernels.reference import (
     MASKED,
     Cache,
     Tensor,
-    argmax,
     group_norm,
     inference,
     merge_heads,

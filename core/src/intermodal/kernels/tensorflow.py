@@ -13,12 +13,12 @@ from intermodal.compiled import for_cpu
 from intermodal.kernels import reference
 from intermodal.kernels.bundle import Bundle, Norm
 from intermodal.kernels.groups import in_groups
+from intermodal.kernels.largest import argmax
 from intermodal.kernels.ranges import Ranges
 from intermodal.kernels.reference import (
     MASKED,
     Cache,
     Tensor,
-    argmax,
     as_one,
     group_norm,
     layer_norm,

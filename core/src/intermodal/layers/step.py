@@ -38,6 +38,10 @@ class Texts(NamedTuple):
         return kernels.Ranges(None, slots, *(ops.take(x, self.numbers) for x in (first, last)))
 
 
+class CacheFilled(Exception):
+    """Ends a pass that was to fill the cache only: what comes after would be computed for nothing."""
+
+
 class Step:
     """The context of one forward pass, made anew for each.
 
@@ -51,6 +55,9 @@ class Step:
         cache: one entry a layer, replaced as layers append to it; empty when nothing is kept.
         offset: index of the first new key in the cache.
         inputs: whatever else the caller passed (`token_type_ids`, `pixel_values`, …).
+
+    Args:
+        fill_only: raise `CacheFilled` as soon as every layer's keys and values are in the cache.
     """
 
     def __init__(
@@ -65,6 +72,7 @@ class Step:
         cache: list[kernels.Cache] | None = None,
         offset: Any = 0,
         inputs: dict[str, Tensor] | None = None,
+        fill_only: bool = False,
     ) -> None:
         self.token_ids = token_ids
         self.positions = positions
@@ -75,6 +83,7 @@ class Step:
         self.cache = list(cache or ())
         self.offset = offset
         self.inputs = inputs or {}
+        self._to_fill = set(range(len(self.cache))) if fill_only else None
 
     @property
     def length(self) -> int:
@@ -109,7 +118,8 @@ class Step:
             return kernels.split_heads(self.attend_heads(layer, q, k, v, width=width, mask=mask, scale=scale), width)
         if not self.cache:
             return kernels.attention(q, k, v, mask, scale)
-        self.cache[layer], y = kernels.attend(self.cache[layer], q, k, v, self.offset, mask, scale)
+        cache, y = kernels.attend(self.cache[layer], q, k, v, self.offset, mask, scale)
+        self._keep(layer, cache)
         return y
 
     def attend_heads(
@@ -122,8 +132,15 @@ class Step:
         cache = self.cache[layer] if self.cache else None
         cache, y = kernels.attend_heads(cache, q, k, v, self.offset, mask, scale, width=width, rope=rope)
         if cache is not None:
-            self.cache[layer] = cache
+            self._keep(layer, cache)
         return y
+
+    def _keep(self, layer: int, cache: kernels.Cache) -> None:
+        self.cache[layer] = cache
+        if self._to_fill is not None:
+            self._to_fill.discard(layer)
+            if not self._to_fill:
+                raise CacheFilled
 
     def first_of_each(self, x: Tensor) -> Tensor:
         """What x (B, T, width) holds of the first token of each row, or of each of S texts: (B or S, width)."""
