@@ -182,8 +182,8 @@ def _held(leaves: list[Any], taken: Any) -> Iterator[Any]:
     barrier for all, it copies the weights several times over while compiling; each takes it 7 ms.
     """
     for start in range(0, len(leaves), HELD):
-        *held, _ = xla.optimization_barrier(*leaves[start : start + HELD], taken)
-        yield from held
+        held: Any = xla.optimization_barrier(*leaves[start : start + HELD], taken)
+        yield from held[:-1]
 
 
 def _run(model: Any, w: Any, state: State, uniforms: Any, steps: Any, numbers: Controls, mode: Mode) -> Any:
