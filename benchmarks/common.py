@@ -118,6 +118,11 @@ def peak_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
+def resident_bytes() -> int:
+    """The memory this process holds now."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+
 def in_process(script: str, way: str, *arguments: str, backend: str | None = None) -> dict[str, Any] | None:
     """Run one way of `script` in a process of its own and give what it printed last, or None where it cannot run."""
     environment = {**os.environ, "PYTHONWARNINGS": "ignore", "TF_CPP_MIN_LOG_LEVEL": "3"}

@@ -23,6 +23,7 @@ from common import (
     median_of,
     peak_bytes,
     read_seconds,
+    resident_bytes,
     show,
     weight_bytes,
 )
@@ -32,7 +33,7 @@ IDS = np.arange(3, 35, dtype="int32")[None]
 
 
 READ = "read"
-"""The way that only reads the bytes, in a process as new as those that load."""
+"""The way that only reads the bytes and builds the tokenizer, in a process as new as those that load."""
 
 
 class Way(NamedTuple):
@@ -80,7 +81,8 @@ def run(
         A row for each way: `load` and `first` (with a 32-token forward) in seconds, `again`: a second load in the
         same process; `new_read` and `read`: one `read()` of the file's bytes, in a new process and in one that has
         held as much memory before; `memory` and `memory_first`: peaks above the process before, `bytes`: of the
-        weights as they are then.
+        weights as they are then; `tokenizer`: memory that it keeps; `limit`: what `memory` should be at most, the
+        weights and a twentieth, or the weights and the largest tensor where values are converted.
     """
     folders = {"aligned": checkpoint(cache, source=source)}
     folders["published"] = published(folders["aligned"])
@@ -112,7 +114,7 @@ def rows_of(ways: Sequence[Way], folders: dict[str, Path], runs: int) -> list[di
         folder = ("--folder", str(folders[Way(*name.split(":")).layout]))
         reading = in_process(__file__, READ, *folder)
         figures = in_process(__file__, name, *folder, backend=backend)
-        return figures and reading and {**figures, "new_read": reading["read"]}
+        return figures and reading and {**figures, "new_read": reading["read"], "tokenizer": reading["tokenizer"]}
 
     figures = median_of(runs, keys, measured)
     return [{**way._asdict(), **figures[key]} for way, key in zip(ways, keys, strict=True) if key in figures]
@@ -182,7 +184,7 @@ def zeros(folder: Path, nbytes: int) -> Path:
 
 
 def measure(way: Way, folder: Path) -> dict[str, float]:
-    """Load in this process; imports are done before the clock starts."""
+    """Load in this process; imports, compiled kernels among them, are done before the clock starts."""
     loaders = {"intermodal": _intermodal, "transformers": _transformers, "keras-hub": _keras_hub}
     load, forward = loaders[way.what](way.dtype)
     before = peak_bytes()
@@ -194,6 +196,7 @@ def measure(way: Way, folder: Path) -> dict[str, float]:
     done = time.perf_counter()
     memory_first = peak_bytes() - before
     nbytes = weights_in(model)
+    extra = largest_tensor(folder) if way.dtype != "auto" else nbytes // 20
     del model
     begun = time.perf_counter()
     model = load(folder)
@@ -211,7 +214,30 @@ def measure(way: Way, folder: Path) -> dict[str, float]:
         "memory": peak - before,
         "memory_first": memory_first,
         "bytes": nbytes,
+        "limit": nbytes + extra,
     }
+
+
+def tokenizer_bytes(folder: Path) -> int:
+    """Memory that a checkpoint's tokenizer keeps; to build it takes more for a while."""
+    from intermodal.examination import examine
+    from intermodal.processing.load import checkpoint_tokenizer
+    from intermodal.weights.memory import give_back
+
+    checkpoint = examine(str(folder)).checkpoint
+    held = [checkpoint_tokenizer(checkpoint)]  # which imports what it needs
+    give_back()
+    before = resident_bytes()
+    held.append(checkpoint_tokenizer(checkpoint))
+    give_back()
+    return resident_bytes() - before
+
+
+def largest_tensor(folder: Path) -> int:
+    """Bytes of the largest tensor in a checkpoint's files."""
+    from intermodal.examination import examine
+
+    return max(info.nbytes for info in examine(str(folder)).checkpoint.tensors.values())
 
 
 def weights_in(model: Any) -> int:
@@ -226,9 +252,12 @@ def _intermodal(dtype: str) -> tuple[Any, Any]:
     import intermodal.examination
     import intermodal.tasks.causal_lm
     import keras
+    import tokenizers
+    from intermodal.compiled import for_cpu
 
-    intermodal_llama = __import__("intermodal_llama3.model")
-    assert intermodal_llama
+    assert tokenizers
+    assert __import__("intermodal_llama3.model")
+    for_cpu(keras.backend.backend())
     ops = keras.ops
 
     def load(folder):
@@ -286,8 +315,10 @@ def table(rows: list[dict[str, Any]]) -> list[dict[str, str]]:
             "again × read": f"{row['again'] / row['read']:.2f}",
             "again, with forward, s": f"{row['again_first']:.2f}",
             "memory × weights": f"{row['memory'] / row['bytes']:.2f}",
+            "at most": f"{row['limit'] / row['bytes']:.2f}",
             "after forward": f"{row['memory_first'] / row['bytes']:.2f}",
             "more, MB": f"{(row['memory'] - row['bytes']) / 1e6:.0f}",
+            "tokenizer, MB": f"{row['tokenizer'] / 1e6:.0f}",
         }
         for row in rows
     ]
@@ -300,7 +331,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     args: argparse.Namespace = parser.parse_args()
     if args.way == READ:
-        print(json.dumps({"read": read_seconds(args.folder)}))
+        print(json.dumps({"read": read_seconds(args.folder), "tokenizer": tokenizer_bytes(args.folder)}))
         return
     if args.way:
         print(json.dumps(measure(Way(*args.way.split(":")), args.folder)))

@@ -37,7 +37,9 @@ SECTIONS = {
         "file's bytes, in a new process for the first load, and in the same process for *again*. *published* files "
         "have their tensors at addresses that JAX and TensorFlow cannot use in place; *gguf* is a file of Q8_0 blocks, "
         "which stay packed, or are dequantised where float32 is asked for. Memory is the peak above what the process "
-        "held before, over the weights as they are stored then.",
+        "held before, over the weights as they are stored then; *at most*: the weights and a twentieth of them, or the "
+        "weights and the file's largest tensor where they are converted. The tokenizer is in it, and of a GGUF file "
+        "the metadata that it is built from, 9 MB of text.",
     ),
     "growth": ("Loading models that grow", "Checkpoints of zeros, once each. *more*: memory beyond the weights' own."),
     "first": (

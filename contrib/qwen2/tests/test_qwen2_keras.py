@@ -4,11 +4,11 @@ import os
 from pathlib import Path
 
 import intermodal
-import keras
 import numpy as np
 import pytest
 from intermodal.testing import TINY_DECODER
-from intermodal.testing.reference import assert_close, make_reference, save_reference
+from intermodal.testing.reference import assert_int8_is_near, make_reference, save_reference
+from intermodal.testing.training import assert_lora_learns_and_merges
 from keras import ops
 
 pytestmark = pytest.mark.backend
@@ -37,25 +37,11 @@ def numpy(tensor):
 
 
 def test_lora_learns_and_is_merged_on_export(folder, tmp_path):
-    model = intermodal.load(folder)
-    before = numpy(model(IDS))
-    model.enable_lora(2, ["q_proj", "v_proj"], alpha=4, seed=0)
-    assert_close(model(IDS), before, scale=1e-6)
-    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(optimizer=keras.optimizers.Adam(5e-2), loss=loss)
-    history = model.fit({"input_ids": IDS}, np.roll(IDS, -1, axis=1), epochs=3, batch_size=4, verbose=0)
-    assert history.history["loss"][-1] < history.history["loss"][0]
-    trained = numpy(model(IDS))
-    assert np.abs(trained - before).max() > 1e-2
-    model.save_pretrained(tmp_path / "merged")
-    assert_close(intermodal.load(tmp_path / "merged")(IDS), trained, scale=1e-5)
+    assert_lora_learns_and_merges(intermodal.load(folder), IDS, ["q_proj", "v_proj"], tmp_path / "merged")
 
 
 def test_int8_is_near(folder):
-    model = intermodal.load(folder)
-    expected = numpy(model(IDS))
-    model.quantize("int8")
-    assert 0 < np.abs(numpy(model(IDS)) - expected).max() < 0.1 * np.abs(expected).max()
+    assert_int8_is_near(intermodal.load(folder), IDS)
 
 
 def test_greedy_ids_beyond_the_window_are_transformers(reference, folder):

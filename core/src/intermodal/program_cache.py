@@ -20,6 +20,10 @@ OFF = "off"
 MOST_BYTES = 1 << 28
 """Of one folder; the programs used least recently go first. A model of 30 layers takes about half a megabyte."""
 
+MOST_PROGRAMS = 1000
+"""What a process finds at most when it starts. JAX looks at every entry before it adds one, 20 µs each; small programs,
+of which there are many, would otherwise take longer to be kept than to be compiled."""
+
 OPTIONS = (
     ("jax_compilation_cache_max_size", -1, MOST_BYTES),
     ("jax_persistent_cache_min_compile_time_secs", 1.0, 0.0),
@@ -94,14 +98,24 @@ def _instructions() -> str:
 
 
 def _mend(folder: Path) -> None:
-    """Remove entries that a killed process left half written: JAX notes their time of use last, and trips without."""
+    """Remove entries that a killed process left half written, and those used least recently where there are too many.
+
+    JAX notes an entry's time of use last, in a file beside it, and trips where that is missing.
+    """
     import filelock
 
+    whole: list[tuple[int, Path, Path]] = []
     try:
         with filelock.FileLock(folder / ".lockfile", timeout=1):
             for entry in folder.glob("*-cache"):
-                if not entry.with_name(entry.name.removesuffix("-cache") + "-atime").exists():
+                used = entry.with_name(entry.name.removesuffix("-cache") + "-atime")
+                if used.exists():
+                    whole.append((used.stat().st_mtime_ns, entry, used))
+                else:
                     entry.unlink()
+            for _, *files in sorted(whole)[:-MOST_PROGRAMS]:
+                for file in files:
+                    file.unlink()
     except filelock.Timeout:  # somebody writes: not a dead process
         pass
 

@@ -70,3 +70,16 @@ def test_a_tape_around_a_generation_sees_nothing_of_it(model):
         taped = decoding(model, 4).advance(4)
         assert tape.watched_variables() == ()
     assert taped.tolist() == alone.tolist()
+
+
+def test_barriers_hold_many_weights_each():
+    """XLA takes as long for each as for a layer's other operations."""
+    import tensorflow as tf
+    from intermodal.generation.loop_tensorflow import HELD, _held
+
+    weights = [tf.fill((2, 3), float(number)) for number in range(2 * HELD + 1)]
+    held = tf.function(lambda taken: list(_held(weights, taken)), jit_compile=True, autograph=False)
+    graph = held.get_concrete_function(tf.TensorSpec((), tf.int32)).graph
+    assert [operation.type for operation in graph.get_operations()].count("XlaOptimizationBarrier") == 3
+    for now, given in zip(held(tf.constant(0)), weights, strict=True):
+        np.testing.assert_array_equal(now, given)

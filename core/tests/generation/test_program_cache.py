@@ -7,6 +7,7 @@ import sys
 
 import jax
 import pytest
+from intermodal import program_cache
 from intermodal.program_cache import KEPT_FOLDERS, MOST_BYTES, OPTIONS, cache_folder, keep_programs
 
 COUNT = """
@@ -112,6 +113,21 @@ def test_half_written_entries_and_folders_of_old_versions_go(settings, tmp_path)
     assert keep_programs() == folder
     assert {path.name for path in folder.iterdir()} - {".lockfile"} == {"whole-cache", "whole-atime"}
     assert {path for path in folder.parent.iterdir()} == {folder, *others[2:]}
+
+
+def test_programs_used_least_recently_go_where_there_are_many(settings, monkeypatch):
+    folder = keep_programs()
+    settings.update("jax_compilation_cache_dir", None)
+    for age, name in enumerate("cadb"):
+        (folder / f"{name}-cache").write_bytes(b"program")
+        (folder / f"{name}-atime").write_bytes(b"12345678")
+        os.utime(folder / f"{name}-atime", (1000 - age, 1000 - age))
+    for most, left in ((4, "abcd"), (2, "ac")):
+        monkeypatch.setattr(program_cache, "MOST_PROGRAMS", most)
+        assert keep_programs() == folder
+        settings.update("jax_compilation_cache_dir", None)
+        expected = {f"{name}-{kind}" for name in left for kind in ("cache", "atime")}
+        assert {path.name for path in folder.iterdir()} - {".lockfile"} == expected
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the folder of this system")

@@ -5,7 +5,9 @@ import copy
 import intermodal
 import numpy as np
 import pytest
+from intermodal import compiled
 from intermodal.errors import InputError
+from intermodal.tasks import packing
 
 from .conftest import TEXTS, assert_same, decoder, encoder
 
@@ -48,6 +50,19 @@ def test_labels_are_those_of_transformers(classifiers, inputs, options):
         assert_same(ours(inputs, **options), theirs(inputs, **options))
     else:
         assert ours(inputs) == []
+
+
+@pytest.mark.skipif(compiled.for_cpu("jax") is None, reason="no compiled kernels, which tell texts apart")
+def test_texts_of_a_batch_are_read_side_by_side(classifiers, monkeypatch):
+    def count(model, inputs, of=packing.computed):
+        read.append(inputs["input_ids"].shape)
+        return of(model, inputs)
+
+    read = []
+    monkeypatch.setattr(packing, "computed", count)
+    ours, theirs = classifiers
+    assert_same(ours(TEXTS, batch_size=len(TEXTS), top_k=None), theirs(TEXTS, top_k=None))
+    assert [rows for rows, _ in read] == [1]
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from importlib import metadata
 
 import pytest
@@ -136,7 +135,7 @@ def test_plugins_check_tells_the_api_version_and_what_is_broken(site, capsys, mo
     assert main(["plugins", "--check"]) == 0
 
 
-def test_ctrl_c_is_a_short_line_and_exit_code_130(greet):
+def test_ctrl_c_is_a_short_line_and_exit_code_130(greet, interruptible):
     (greet.folder / "greet_command.py").write_text(
         "import time\n"
         "def configure(parser):\n    pass\n"
@@ -145,10 +144,8 @@ def test_ctrl_c_is_a_short_line_and_exit_code_130(greet):
     process = command_line(greet, "greet", stdout=subprocess.PIPE)
     assert process.stdout.readline() == "ready\n"
     process.send_signal(signal.SIGINT)
-    started = time.monotonic()
-    _, said = process.communicate(timeout=30)
+    _, said = process.communicate(timeout=30)  # of the 60 that it sleeps
     assert (process.returncode, said) == (130, "\nInterrupted.\n")
-    assert time.monotonic() - started < 20
 
 
 def test_a_reader_that_goes_away_is_no_error(greet):

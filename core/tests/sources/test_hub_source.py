@@ -223,14 +223,13 @@ def test_one_failure_stops_the_others(repo):
     repo.inject(Fault("config.json", status=500, method="GET"))
     repo.inject(Fault("model.safetensors", delay=5))
     opened = open_repository("hf://org/name", Access())
-    start = time.monotonic()
     with pytest.raises(SourceError, match="500"):
         opened.fetch(["config.json", "model.safetensors"])
-    assert time.monotonic() - start < 4
+    assert not repo.sent("model.safetensors"), "it waited for the other"
 
 
-def test_ctrl_c_leaves_at_once_and_nothing_that_is_trusted(repo):
-    repo.inject(Fault("model.safetensors", delay=30))
+def test_ctrl_c_leaves_at_once_and_nothing_that_is_trusted(repo, interruptible):
+    repo.inject(Fault("model.safetensors", delay=60))
     code = (
         "from intermodal.sources import open_repository; from intermodal.sources.base import Access\n"
         "open_repository('hf://org/name', Access()).fetch(['model.safetensors'])"
@@ -241,10 +240,8 @@ def test_ctrl_c_leaves_at_once_and_nothing_that_is_trusted(repo):
     deadline = time.monotonic() + 60
     while not list(repo.home.rglob("*.incomplete")) and time.monotonic() < deadline and child.poll() is None:
         time.sleep(0.02)
-    start = time.monotonic()
     child.send_signal(signal.SIGINT)
-    _, errors = child.communicate(timeout=20)
-    assert time.monotonic() - start < 10
+    _, errors = child.communicate(timeout=30)  # the file would come after 60 s
     assert b"KeyboardInterrupt" in errors
     assert huggingface_hub.try_to_load_from_cache("org/name", "model.safetensors") is None
     opened = open_repository("hf://org/name", Access())
@@ -255,11 +252,11 @@ def test_files_are_fetched_in_parallel(hub):
     names = [f"model-{index}.safetensors" for index in range(8)]
     hub.add_repo("org/many", {name: b"x" * 100 for name in names})
     for name in names:
-        hub.inject(Fault(name, delay=0.5))
+        hub.inject(Fault(name, delay=1))
     opened = open_repository("hf://org/many", Access())
     start = time.monotonic()
     opened.fetch(names)
-    assert time.monotonic() - start < 3
+    assert time.monotonic() - start < len(names), "one after the other"
     assert threading.active_count() < 50
 
 

@@ -37,8 +37,10 @@ def test_each_text_is_read_once_and_there_is_room_for_it(lengths):
 def test_little_is_read_that_is_no_text():
     lengths = np.minimum(4 + random.exponential(14, 1000), 60).astype(int).tolist()
     rows = {"input_ids": [[1] * length for length in lengths]}
-    read = sum(inputs["input_ids"].size for _, inputs in packing.side_by_side(rows))
-    assert sum(lengths) <= read < 1.02 * sum(lengths)
+    read = [(inputs["input_ids"].size, inputs["input_ids"].sum()) for _, inputs in packing.side_by_side(rows)]
+    assert sum(text for _, text in read) == sum(lengths)
+    assert sum(size for size, _ in read[:-1]) < 1.02 * sum(text for _, text in read[:-1])
+    assert read[-1][0] <= packing.TOKENS
 
 
 @given(st.lists(st.integers(1, 30), min_size=1, max_size=40))
@@ -94,6 +96,7 @@ def test_a_pooled_token_and_logits_are_those_of_each_text(tmp_path):
         folder = save_reference(make_reference(name, {**config, "pad_token_id": 0}), tmp_path / name)
         model = intermodal.load(folder, task)
         rows = [random.integers(5, 60, length) for length in (9, 1, 12)]
+        rows.append(np.array([7, 0, 9, 0, 0]))  # the padding's id in a text, as where it is that of a text's end
         got = np.asarray(model.predict_on_batch(texts_of(rows)))
         expected = [ops.convert_to_numpy(model({"input_ids": row[None]}))[0] for row in rows]
         np.testing.assert_allclose(got, expected, atol=1e-5 * np.abs(expected).max())

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from intermodal.errors import CheckpointError, WeightError
 from intermodal.testing.reference import assert_close, make_reference, save_reference
+from intermodal.testing.training import assert_lora_learns_and_merges
 from keras import ops
 
 pytestmark = pytest.mark.backend
@@ -79,20 +80,8 @@ def test_keras_file(folder, tmp_path):
 
 def test_lora_trains_only_its_updates_and_is_merged_on_export(folder, tmp_path):
     model = intermodal.load(folder, dtype="float32")
-    before = numpy(model(IDS))
-    model.enable_lora(2, ["q_proj", "v_proj"], alpha=4, seed=0)
-    assert len(model.trainable_variables) == 2 * 2 * 2
-    assert_close(model(IDS), before, scale=1e-6)
-    frozen = numpy(model.backbone.by_name["layers.0.self_attn.q_proj.weight"].value).copy()
-    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(optimizer=keras.optimizers.Adam(5e-2), loss=loss)
-    history = model.fit({"input_ids": IDS}, np.roll(IDS, -1, axis=1), epochs=4, batch_size=4, verbose=0)
-    assert history.history["loss"][-1] < history.history["loss"][0]
-    np.testing.assert_array_equal(numpy(model.backbone.by_name["layers.0.self_attn.q_proj.weight"].value), frozen)
+    assert_lora_learns_and_merges(model, IDS, ["q_proj", "v_proj"], tmp_path / "merged")
     trained = numpy(model(IDS))
-    assert np.abs(trained - before).max() > 1e-2
-    model.save_pretrained(tmp_path / "merged")
-    assert_close(intermodal.load(tmp_path / "merged")(IDS), trained, scale=1e-5)
     model.save(tmp_path / "lora.keras")
     again = keras.models.load_model(tmp_path / "lora.keras")
     assert_close(again(IDS), trained, scale=1e-6)

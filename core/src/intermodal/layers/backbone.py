@@ -126,9 +126,10 @@ class Backbone(Parameters):
         return kernels.linear(pooled, only(w["head"]))
 
     def _last_states(self, step: Step, hidden: Tensor) -> Tensor:
+        pad = self.config.pad_token_id
         if step.texts is not None:
-            return ops.take(hidden[0], ops.maximum(step.texts.ends, 0), axis=0)
-        last = last_token(step.token_ids, step.valid, self.config.pad_token_id)
+            return ops.take(hidden[0], last_of_texts(step.token_ids[0], step.texts, pad), axis=0)
+        last = last_token(step.token_ids, step.valid, pad)
         return ops.take_along_axis(hidden, ops.cast(last, "int32")[:, None, None], axis=1)[:, 0]
 
     def token_logits(self, w: Tree, hidden: Tensor) -> Tensor:
@@ -201,3 +202,12 @@ def last_token(ids: Tensor, valid: Tensor | None, pad_token_id: int | None) -> T
     else:
         return ops.zeros_like(ids[:, 0]) + (length - 1)
     return ops.argmax(ops.cast(text, "int32") * ops.arange(length, dtype="int32")[None, :], axis=-1)
+
+
+def last_of_texts(ids: Tensor, texts: Texts, pad_token_id: int | None) -> Tensor:
+    """`last_token` of each text, as an index (S,) of ids (T,): that of its first token where all are padding."""
+    text = texts.members
+    if pad_token_id is not None:
+        text = ops.logical_and(text, ops.not_equal(ids, pad_token_id))
+    places = ops.arange(ops.shape(ids)[0], dtype="int32")
+    return ops.max(ops.where(text, places, texts.begins[:, None]), axis=-1)

@@ -63,6 +63,7 @@ class Pipeline(ABC):
         task: its name. `model_task`: the task that a checkpoint is loaded for.
         options_class: dataclass of the keywords of a call.
         reads_text: whether it needs a tokenizer; else it needs a processor.
+        one_result_a_row: whether the model makes of each text one tensor, so that texts can be read side by side.
         model, tokenizer: what it runs.
         batch_size: rows that are computed at a time, where a call does not say.
         options: keywords that hold for every call that does not give its own.
@@ -72,6 +73,7 @@ class Pipeline(ABC):
     model_task: ClassVar[str]
     options_class: ClassVar[type]
     reads_text: ClassVar[bool] = True
+    one_result_a_row: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -154,7 +156,16 @@ class Pipeline(ABC):
     def compute(self, rows: Sequence[Row], options: Any) -> Sequence[Any]:
         """What the model makes of each row: its outputs by name, padded positions included."""
         from intermodal.tasks.inputs import check_indices
+        from intermodal.tasks.packing import computed, reads_side_by_side, side_by_side
 
+        if self.one_result_a_row and len(rows) > 1:
+            texts = {name: [row.inputs[name] for row in rows] for name in rows[0].inputs}
+            if reads_side_by_side(self.model, texts):
+                found: dict[int, Any] = {}
+                for members, inputs in side_by_side(texts):
+                    check_indices(inputs, self.model.backbone.tables())
+                    found.update(zip(members, np.asarray(computed(self.model, inputs), np.float32), strict=False))
+                return [{self.model.output_name: found[index]} for index in range(len(rows))]
         arrays = self.batch(rows)
         check_indices(arrays, self.model.backbone.tables())
         outputs = self.model.predict_on_batch(arrays)

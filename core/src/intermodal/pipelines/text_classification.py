@@ -40,6 +40,7 @@ class TextClassificationPipeline(Pipeline):
     task = "text-classification"
     model_task = "text-classification"
     options_class = Options
+    one_result_a_row = True
 
     def __call__(self, inputs: Any, **options: Any) -> Any:
         """See `Pipeline.__call__`."""

@@ -57,6 +57,7 @@ class ZeroShotClassificationPipeline(Pipeline):
     task = "zero-shot-classification"
     model_task = "text-classification"
     options_class = Options
+    one_result_a_row = True
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)

@@ -1,8 +1,10 @@
-"""The pytest plugin of the conformance kit: its markers, and where references are kept. It imports nothing heavy."""
+"""The pytest plugin of the conformance kit: its markers and fixtures, and where references are kept. Nothing heavy."""
 
 from __future__ import annotations
 
 import os
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,6 +34,14 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ.setdefault("INTERMODAL_CACHE", "off")
     for marker in MARKERS:
         config.addinivalue_line("markers", marker)
+
+
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Ctrl-C reaches processes that the test starts, even where this one was started without it: behind a `&`."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="session")

@@ -103,3 +103,16 @@ def assert_close(got: Any, expected: np.ndarray, *, scale: float = 1e-4) -> None
     worst = float(np.abs(values - expected).max())
     allowed = scale * float(np.abs(expected).max())
     assert worst <= allowed, f"differs by {worst:.3g}, allowed {allowed:.3g}"
+
+
+def assert_int8_is_near(model: Any, inputs: Any) -> None:
+    """Quantise a model that gives one tensor: it has to change, by at most a tenth of its largest value."""
+    from keras import ops
+
+    def output() -> np.ndarray:
+        return np.array(ops.convert_to_numpy(model(inputs)), np.float32)
+
+    expected = output()
+    model.quantize("int8")
+    worst, largest = float(np.abs(output() - expected).max()), float(np.abs(expected).max())
+    assert 0 < worst < 0.1 * largest, f"differs by {worst:.3g}, of values up to {largest:.3g}"

@@ -1,8 +1,8 @@
-"""Whether Keras's `fit` trains a model: its loss falls, and every weight takes part."""
+"""Whether Keras's `fit` trains a model: its loss falls, and every weight takes part, or only LoRA's updates do."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,3 +60,44 @@ def assert_new_head_learns(
     unmoved = {name for name, value in values().items() if np.array_equal(value, before[name])}
     assert unmoved == set(still), f"{sorted(unmoved)} did not change in training, expected {sorted(still)}"
     return model
+
+
+def assert_lora_learns_and_merges(model: Any, ids: np.ndarray, projections: Sequence[str], folder: Path) -> None:
+    """Assert that LoRA starts without effect, alone is trained, and is part of the weights that are saved.
+
+    Args:
+        model: generates text, is stored in float32, and is trained here.
+        ids: (batch, sequence) integers; the next of each is learnt.
+        projections: last names of the linears that get an update.
+        folder: where the merged checkpoint is written.
+    """
+    import keras
+    from keras import ops
+
+    import intermodal
+    from intermodal.testing.reference import assert_close
+
+    def logits(of: Any) -> np.ndarray:
+        return np.array(ops.convert_to_numpy(of(ids)))
+
+    targets = [
+        name for name in model.backbone.by_name if name.endswith(tuple(f".{each}.weight" for each in projections))
+    ]
+    before = logits(model)
+    model.enable_lora(2, list(projections), alpha=4, seed=0)
+    assert len(model.trainable_variables) == 2 * len(targets)
+    assert_close(model(ids), before, scale=1e-6)
+    frozen = {name: np.array(ops.convert_to_numpy(model.backbone.by_name[name].value)) for name in targets}
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(optimizer=keras.optimizers.Adam(5e-2), loss=loss)
+    silent: Any = 0
+    labels = np.roll(ids, -1, axis=1)
+    history = model.fit({"input_ids": ids}, labels, epochs=4, batch_size=len(ids), verbose=silent).history["loss"]
+    assert history[-1] < history[0], f"the loss went from {history[0]:.3f} to {history[-1]:.3f}"
+    for name, values in frozen.items():
+        kept = ops.convert_to_numpy(model.backbone.by_name[name].value)
+        np.testing.assert_array_equal(kept, values, err_msg=f"{name} was trained beside its update")
+    trained = logits(model)
+    assert np.abs(trained - before).max() > 1e-2
+    model.save_pretrained(folder)
+    assert_close(intermodal.load(folder, progress=False)(ids), trained, scale=1e-5)

@@ -102,7 +102,7 @@ def packed(values: np.ndarray, packing: Packing, name: str) -> dict[str, np.ndar
         name: of the weight, for the error.
 
     Raises:
-        WeightError: a scale is beyond the packing's dtype, or the values are not finite.
+        WeightError: a scale is beyond the packing's dtype, or the values are not finite; says which.
     """
     arrays = packing.empty(values.shape)
     rows = max(1, _AT_ONCE // max(1, values.shape[1]))
@@ -113,10 +113,12 @@ def packed(values: np.ndarray, packing: Packing, name: str) -> dict[str, np.ndar
         with np.errstate(over="ignore"):
             _pack(wide, {field: array[part] for field, array in arrays.items()}, packing)
         if not all(np.isfinite(arrays[field][part]).all() for field in arrays if field != "weight"):
-            raise WeightError(
-                f"{name} holds values that are not finite, or too large for scales in {packing.scale_dtype}, so it "
-                'cannot be quantised so. Leave the model as it is, or use quantize("int8").'
-            )
+            if np.isfinite(wide).all():
+                raise WeightError(
+                    f"{name} holds values that are too large for scales in {packing.scale_dtype}: "
+                    'use quantize("int8"), which has wider ones.'
+                )
+            raise WeightError(f"{name} holds values that are not finite, which no integers stand for.")
     return arrays
 
 
