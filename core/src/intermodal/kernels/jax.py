@@ -38,6 +38,7 @@ __all__ = [
     "attention",
     "attention_mask",
     "capacity",
+    "completed",
     "conv1d",
     "conv2d",
     "embedding",
@@ -97,11 +98,8 @@ def fused(
 
 
 def linears(x: Tensor, *bundles: Bundle) -> tuple[Tensor, ...]:
-    """The linears alone; their products by compiled kernels where these take them."""
-    products = fused(x, tuple(w._replace(bias=None, lora_a=None) for w in bundles))
-    if products is None:
-        products = tuple(_scaled_product(x, without_groups(w, x.dtype)) for w in bundles)
-    return tuple(_completed(x, y, w) for y, w in zip(products, bundles, strict=True))
+    """The linears alone, by the backend's own operators; see `products`."""
+    return tuple(completed(x, _scaled_product(x, without_groups(w, x.dtype)), w) for w in bundles)
 
 
 def _scaled_product(x: Tensor, w: Bundle) -> Tensor:
@@ -110,8 +108,8 @@ def _scaled_product(x: Tensor, w: Bundle) -> Tensor:
     return y if w.scale is None else y * w.scale[:, 0].astype(x.dtype)
 
 
-def _completed(x: Tensor, y: Tensor, w: Bundle) -> Tensor:
-    """The product `y` of x, with what a bundle adds to it."""
+def completed(x: Tensor, y: Tensor, w: Bundle) -> Tensor:
+    """The product y of x, with the bias and the LoRA update; see `products`."""
     if w.bias is not None:
         y = y + w.bias.astype(x.dtype)
     if w.lora_a is not None:

@@ -1,7 +1,8 @@
 """Linears with what stands before and after them: one call where compiled kernels take it, else one operation by one.
 
 Each backend's module gives `fused(x, bundles, norm, activation, residual, gated=…)`, the results of compiled kernels or
-None, and `linears(x, *bundles)`, the linears alone.
+None; `linears(x, *bundles)`, the linears alone by the backend's own operators; and `completed(x, y, bundle)`, a product
+y of x with the bias and the LoRA update.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ def linear(
     fused = native.fused(x, (w,), norm, activation, residual)
     if fused is not None:
         return fused[0]
-    (y,) = native.linears(normed(x, norm), w)
+    (y,) = _linears(x, (w,), norm)
     y = y if activation is None else _ACTIVATIONS[activation](y)
     return y if residual is None else residual + y
 
@@ -55,7 +56,7 @@ def linear(
 def linears(x: Tensor, *bundles: Bundle, norm: Norm | None = None) -> tuple[Tensor, ...]:
     """`linear` of one x by several weights, as queries, keys and values are: products that can be computed as one."""
     fused = native.fused(x, bundles, norm)
-    return native.linears(normed(x, norm), *bundles) if fused is None else fused
+    return _linears(x, bundles, norm) if fused is None else fused
 
 
 def gated_linear(x: Tensor, gate: Bundle, up: Bundle, activation: str, *, norm: Norm | None = None) -> Tensor:
@@ -71,11 +72,24 @@ def gated_linear(x: Tensor, gate: Bundle, up: Bundle, activation: str, *, norm: 
     fused = native.fused(x, (gate, up), norm, activation, gated=True)
     if fused is not None:
         return fused[0]
-    first, second = native.linears(normed(x, norm), gate, up)
+    first, second = _linears(x, (gate, up), norm)
     return _ACTIVATIONS[activation](first) * second
 
 
-def normed(x: Tensor, norm: Norm | None) -> Tensor:
+def _linears(x: Tensor, bundles: tuple[Bundle, ...], norm: Norm | None) -> tuple[Tensor, ...]:
+    """Linears of which `fused` took not all: still their products with the norm, where it takes these.
+
+    So the weights' part of a linear has the same bits with a LoRA update as without.
+    """
+    products = native.fused(x, tuple([w._replace(bias=None, lora_a=None) for w in bundles]), norm)
+    if products is None:
+        return native.linears(_normed(x, norm), *bundles)
+    if any(w.lora_a is not None for w in bundles):
+        x = _normed(x, norm)
+    return tuple([native.completed(x, y, w) for y, w in zip(products, bundles, strict=True)])
+
+
+def _normed(x: Tensor, norm: Norm | None) -> Tensor:
     """x after a norm; x itself where there is none."""
     if norm is None:
         return x

@@ -83,10 +83,7 @@ def fused(
 
 
 def linears(x: Tensor, *bundles: Bundle) -> tuple[Tensor, ...]:
-    """The linears alone; their products by compiled kernels where these take them."""
-    products = fused(x, tuple([w._replace(bias=None, lora_a=None) for w in bundles]))
-    if products is not None:
-        return tuple([_completed(x, y, w) for y, w in zip(products, bundles, strict=True)])
+    """The linears alone, by PyTorch's own operators; see `products`."""
     return tuple([_linear(x, w) for w in bundles])
 
 
@@ -101,11 +98,11 @@ def _prepared(w: Bundle) -> Any:
 def _linear(x: Tensor, w: Bundle) -> Tensor:
     """A linear by PyTorch's own operators."""
     if w.scale is None and w.bias is not None and w.weight.dtype == x.dtype:
-        return _completed(x, F.linear(x, w.weight, _cast(w.bias, x)), w._replace(bias=None))
+        return completed(x, F.linear(x, w.weight, _cast(w.bias, x)), w._replace(bias=None))
     if in_groups(w.weight, w.scale, w.minimum):
-        return _completed(x, _group_product(x, w), w)
+        return completed(x, _group_product(x, w), w)
     y = _product(x, w.weight)
-    return _completed(x, y if w.scale is None else y * _cast(w.scale[:, 0], x), w)
+    return completed(x, y if w.scale is None else y * _cast(w.scale[:, 0], x), w)
 
 
 def _group_product(x: Tensor, w: Bundle) -> Tensor:
@@ -116,8 +113,8 @@ def _group_product(x: Tensor, w: Bundle) -> Tensor:
     return torch.cat([F.linear(x, widen_groups(*part, x.dtype)) for part in parts], dim=-1)
 
 
-def _completed(x: Tensor, y: Tensor, w: Bundle) -> Tensor:
-    """The product with the weight, plus bias and LoRA update."""
+def completed(x: Tensor, y: Tensor, w: Bundle) -> Tensor:
+    """The product y of x, with the bias and the LoRA update; see `products`."""
     if w.bias is not None:
         y = y + _cast(w.bias, x)
     if w.lora_a is not None:
