@@ -62,6 +62,15 @@ def test_a_quantised_model_lets_go_of_its_wide_weights(folder):
     assert not [alive for alive in wide if alive() is not None]
 
 
+def test_programs_hold_no_cache_of_a_generation_that_is_over(model):
+    going = decoding(model, 4)
+    going.advance(4)
+    cache = [weakref.ref(variable.handle) for pair in going._state.cache for variable in pair]
+    del going
+    gc.collect()
+    assert not [alive for alive in cache if alive() is not None]
+
+
 def test_a_tape_around_a_generation_sees_nothing_of_it(model):
     import tensorflow as tf
 

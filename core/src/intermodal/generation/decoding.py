@@ -142,7 +142,7 @@ class Decoding:
 
 def loop_of(model: Any) -> Any:
     """The model's loop, made at first use and kept on the model, so that what was compiled lives as long as it does."""
-    loop = getattr(model, "_generation_loop", None)
+    loop = model._generation_loop
     if loop is None:
         module = importlib.import_module(f"intermodal.generation.loop_{keras.backend.backend()}")
         loop = model._generation_loop = module.Loop(model)

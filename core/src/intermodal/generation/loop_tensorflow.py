@@ -25,13 +25,12 @@ HELD = 16
 
 
 class Loop:
-    """Reads and continues prompts with one model; it keeps what was compiled for that model's present variables."""
+    """Reads and continues prompts with one model; what it compiles holds variables: see `TaskModel.drop_programs`."""
 
     compiled = True
 
     def __init__(self, model: Any) -> None:
         self.model = model
-        self._variables: list[Any] = []
         self._programs: dict[tuple[str, Hashable, Any], _Program] = {}
 
     def compilations(self) -> dict[str, int]:
@@ -39,17 +38,12 @@ class Loop:
         return dict(Counter(name for name, _, _ in self._programs))
 
     def tensors(self) -> Any:
-        """The model's weights: their variables. What was compiled for others, before LoRA for example, is dropped."""
-        tree = self.model.tensors()
-        variables = _leaves(tree)
-        if [id(variable) for variable in variables] != [id(variable) for variable in self._variables]:
-            self._programs.clear()
-            self._variables = variables
-        return tree
+        """The model's weights: their variables."""
+        return self.model.tensors()
 
     def device_of(self, w: Any) -> AbstractContextManager[Any]:
         """A scope in which new tensors are made where the weights are."""
-        return tf.device(self._variables[0].device)
+        return tf.device(_leaves(w)[0].device)
 
     def tensor(self, values: np.ndarray) -> Any:
         """Host numbers as a tensor."""
@@ -154,11 +148,11 @@ class _Program:
             self._result = tf.nest.map_structure(lambda leaf: None if leaf is None else 0, result)
             return _leaves(result)
 
+        # Of the cache kinds alone: traced with variables, the program would hold this generation's for good.
+        kinds = [tf.type_spec_from_value(variable) for variable in variables]
         specs = [tf.TensorSpec(leaf.shape, leaf.dtype) for leaf in leaves if leaf is not None]
         with tf.init_scope():
-            self._compiled = tf.function(traced, jit_compile=True, autograph=False).get_concrete_function(
-                variables, specs
-            )
+            self._compiled = tf.function(traced, jit_compile=True, autograph=False).get_concrete_function(kinds, specs)
 
     def __call__(self, variables: list[Any], leaves: list[Any]) -> Any:
         with tf.init_scope():  # no tape watches it

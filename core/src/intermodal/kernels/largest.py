@@ -27,5 +27,6 @@ def argmax(x: Tensor) -> Tensor:
     if whole == width:
         return found
     rest = x[:, whole:]
-    later = ops.max(rest, axis=-1) > ops.max(largest, axis=-1)
+    first = ops.max(largest, axis=-1)
+    later = ops.logical_not(ops.logical_or(ops.max(rest, axis=-1) <= first, ops.isnan(first)))  # NaN is the largest
     return ops.where(later, whole + reference.argmax(rest), found)

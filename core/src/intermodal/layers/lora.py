@@ -55,6 +55,7 @@ def enable_lora(
         names = sorted({module_of(v.name)[0].rpartition(".")[2] for _, v in _linears(model)})
         raise WeightError(f"targets {unknown or targets}: no linear has that name. Linears are: {', '.join(names)}.")
     scale = (rank if alpha is None else alpha) / rank
+    model.drop_programs()
     _freeze(model)
     random = np.random.default_rng(seed)
     for part, variable in chosen:
@@ -91,6 +92,7 @@ def merge(model: TaskModel) -> None:
             f"The weights are stored as {model.quantization}, which would round the update away: save_pretrained "
             "writes them merged, as floats."
         )
+    model.drop_programs()
     for part in model.parts():
         for variable in part.declared:
             if variable.name in model.adapter["modules"]:

@@ -42,7 +42,7 @@ def quantize(model: TaskModel, mode: str, **options: Any) -> None:
             "Quantise first and enable LoRA after, as quantising now would change what LoRA was trained on; or call "
             "merge_adapter() first, which makes it part of the weights."
         )
-    model._generation_loop = None  # what is compiled may hold the weights
+    model.drop_programs()
     for part in model.parts():
         for variable in part.declared:
             if variable.role in ("linear", "embedding"):

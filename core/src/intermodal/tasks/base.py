@@ -79,6 +79,7 @@ class TaskModel(keras.Model):
         self.adapter: dict[str, Any] | None = None
         self.quantization: str | None = None
         self.checkpoint_dtypes: dict[str, str] = {}
+        self.drop_programs()
         self.built = True
 
     @property
@@ -162,6 +163,15 @@ class TaskModel(keras.Model):
 
             self.test_function = self._make_function(test_step(self))
         return self.test_function
+
+    def drop_programs(self) -> None:
+        """Forget what was compiled for the present variables; whoever replaces some of them calls this.
+
+        TensorFlow's programs hold variables, and go on computing with those that a model no longer has.
+        """
+        self._generation_loop: Any = None
+        self._texts_program: Any = None
+        self.predict_function = self.test_function = self.train_function = None
 
     # --- changing the weights ----------------------------------------------------------------------------------------
 

@@ -84,10 +84,9 @@ def computed(model: Any, inputs: dict[str, np.ndarray]) -> np.ndarray:
         return model.predict_on_batch(inputs)
     from intermodal.tasks.steps_tensorflow import TextsProgram
 
-    program = getattr(model, "_texts_program", None)
-    if program is None or not program.serves(model):
-        program = model._texts_program = TextsProgram(model)
-    return program(inputs)
+    if model._texts_program is None:
+        model._texts_program = TextsProgram(model)
+    return model._texts_program(inputs)
 
 
 def together(lengths: Sequence[int]) -> Iterator[list[int]]:

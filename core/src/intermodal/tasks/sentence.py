@@ -93,7 +93,8 @@ class SentenceEmbedding(TaskModel):
             raise TaskError('Its pooling leaves the prompt\'s tokens out, which is not supported: pass prompt="".')
         rows = self._tokens([lead + text for text in texts])
         vectors = np.empty((len(texts), self.width), np.float32)
-        if reads_side_by_side(self, rows):
+        # The largest of each text, side by side, would take a copy of all tokens for every text.
+        if "max" not in self.sentences.pooling and reads_side_by_side(self, rows):
             for members, inputs in side_by_side(rows):
                 vectors[members] = computed(self, inputs)[: len(members)]
         else:

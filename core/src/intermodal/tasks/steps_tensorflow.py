@@ -14,12 +14,10 @@ from intermodal import kernels
 class TextsProgram:
     """A model's result for what `packing.side_by_side` gives, compiled once for each shape.
 
-    It holds the model's variables; after LoRA or quantisation, which replace them, another is made.
+    It holds the model's variables: see `TaskModel.drop_programs`.
     """
 
     def __init__(self, model: Any) -> None:
-        self._variables = _variables(model)
-
         def traced(inputs: Mapping[str, Any]) -> Any:
             with kernels.inference():
                 w = tf.nest.map_structure(lambda x: None if x is None else tf.convert_to_tensor(x), model.tensors())
@@ -27,16 +25,7 @@ class TextsProgram:
 
         self._compiled: Any = tf.function(traced, jit_compile=True, autograph=False)
 
-    def serves(self, model: Any) -> bool:
-        """Whether the model still has the variables that it had."""
-        now = _variables(model)
-        return len(now) == len(self._variables) and all(map(lambda x, y: x is y, now, self._variables))
-
     def __call__(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
         """The result for these inputs."""
         with tf.init_scope():  # no tape watches it
             return self._compiled({name: tf.convert_to_tensor(array) for name, array in inputs.items()}).numpy()
-
-
-def _variables(model: Any) -> list[Any]:
-    return [leaf for leaf in tf.nest.flatten(model.tensors()) if leaf is not None]

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from intermodal.tasks.base import TaskModel
 
 WINDOW = "sliding_window"
+ONE_RESULT_A_TEXT = ("feature-extraction", "text-classification")  # beside the hidden states of tokens
 FIRST_STEP = 3  # tokens that a cached run starts with; each of the others is a step of its own
 
 
@@ -41,6 +42,26 @@ class ModelTests:
             alone = Case({}, outputs_of(model, {name: x[row : row + 1] for name, x in inputs.items()}))
             wrong = differences({name: x[row : row + 1] for name, x in together.items()}, alone, 1e-5)
             assert not wrong, f"row {row} of a batch is not what it is alone: {wrong}"
+
+    @pytest.mark.backend
+    def test_texts_side_by_side_are_what_each_is_alone(self, architecture: str, subject: Subject) -> None:
+        """In one row of tokens, where the backbone says that it reads texts so."""
+        from intermodal.tasks.packing import PACKABLE, side_by_side
+
+        subject.needs("texts side by side", subject.task(architecture) in ONE_RESULT_A_TEXT)
+        model = subject.load(subject.reference(architecture))
+        subject.needs("texts side by side", model.backbone.reads_packed)
+        arrays = {name: x for name, x in subject.inputs(model.task).items() if name in PACKABLE - {"attention_mask"}}
+        width = arrays["input_ids"].shape[1]
+        alone = [{name: x[:1, :length] for name, x in arrays.items()} for length in (width, 1, width // 2)]
+        rows = {name: [row[name][0].tolist() for row in alone] for name in arrays}
+        ((members, inputs),) = side_by_side(rows)
+        together = outputs_of(model, inputs)
+        for number, member in enumerate(members):
+            span = slice(inputs["text_begins"][number], inputs["text_ends"][number] + 1)
+            got = {name: x[:, span] if len(x) == 1 else x[number : number + 1] for name, x in together.items()}
+            wrong = differences(got, Case({}, outputs_of(model, alone[member])), 1e-5)
+            assert not wrong, f"a text is not what it is alone (`reads_packed`): {wrong}"
 
     @pytest.mark.backend
     def test_longer_than_the_window(self, subject: Subject) -> None:

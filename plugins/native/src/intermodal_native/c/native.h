@@ -9,9 +9,9 @@
    is 16 bytes, the first 16 columns in their low halves. */
 enum { FLOAT32, BFLOAT16, FLOAT16, INT8, INT4, DTYPES };
 
-/* A weight (rows, columns), row after row without gaps, and the bias that belongs to it, or NULL. Without groups `scale` has one float32 factor for each row, or is
-   NULL. With groups each row has as many factors, and what is added behind them in `minimum` unless that is NULL; INT4 is
-   0 to 15 then with a minimum, and -8 to 7 without, stored 8 higher. */
+/* A weight (rows, columns), row after row without gaps, and the bias that belongs to it, or NULL. Without groups `scale`
+   has one float32 factor for each row, or is NULL. With groups each row has as many factors, and what is added behind
+   them in `minimum` unless that is NULL; INT4 is 0 to 15 then with a minimum, and -8 to 7 without, stored 8 higher. */
 struct matrix {
     const void *data;
     const void *scale;

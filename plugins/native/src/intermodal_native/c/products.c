@@ -199,6 +199,8 @@ EXPORT int native_product(const float *x, int64_t m, const struct matrix *w, int
 {
     struct product p = {.x = x, .weights = w, .y = y, .around = around ? around : &NOTHING, .m = m};
     float *normed = NULL;
+    if (!m)
+        return 1;
     if (p.around->norm) {
         if (!(p.x = normed = floats(m * w->columns)))
             return 0;

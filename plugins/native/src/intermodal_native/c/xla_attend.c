@@ -56,7 +56,8 @@ EXPORT void *native_xla_attend(struct call *call)
     };
     if (elements(given[Q]) != tokens * a.heads * width || elements(given[K]) != tokens * a.groups * width
         || elements(given[V]) != tokens * a.groups * width || elements(given[FIRST]) != tokens
-        || (has_rows && elements(given[ROWS]) != tokens) || (has_last && elements(given[LAST]) != tokens) || elements(given[SINES]) != elements(given[COSINES])
+        || (has_rows && elements(given[ROWS]) != tokens) || (has_last && elements(given[LAST]) != tokens)
+        || elements(given[SINES]) != elements(given[COSINES])
         || (has_table && elements(given[COSINES]) != tokens * (width / 2)))
         return refuse(call, "the tensors of an attention do not fit each other");
     if (!has_cache && (elements(results[1]) != elements(given[K]) || elements(results[2]) != elements(given[V])))
