@@ -151,7 +151,11 @@ def test_predict_and_evaluate_leave_weights_where_they_were_loaded(published, tm
     labels = np.roll(IDS, -1, axis=1)
 
     def places():
-        return [from_backend(variable.value).ctypes.data for variable in model.variables]
+        """Addresses. Of what a sparse gradient was applied to, TensorFlow gives a new copy at each reading."""
+        twice = [(from_backend(variable.value), from_backend(variable.value)) for variable in model.variables]
+        found = [one.ctypes.data for one, other in twice if one.ctypes.data == other.ctypes.data]
+        assert len(found) >= len(twice) - 1
+        return found
 
     def by_hand():
         logits = keras.ops.convert_to_numpy(model({"input_ids": IDS}))
