@@ -121,6 +121,14 @@ def test_inputs_of_texts_side_by_side_are_given_together(tmp_path):
     model = intermodal.load(save_reference(make_reference("BertModel", {**SIZES, **MODELS["BertModel"]}), tmp_path))
     with pytest.raises(intermodal.errors.InputError, match="text_numbers is no input"):
         model({"input_ids": np.ones((1, 4), int), "text_numbers": np.zeros((1, 4), int)})
+    side_by_side = texts_of([np.array([5, 6, 7]), np.array([8, 9])])
+    for told in ("attention_mask", "position_ids"):
+        with pytest.raises(intermodal.errors.InputError, match=f"{told} is no input"):
+            model({**side_by_side, told: np.ones_like(side_by_side["input_ids"])})
+    model.backbone.reads_packed = False
+    with pytest.raises(intermodal.errors.InputError, match="is no input of this model"):
+        model(side_by_side)
+    model.backbone.reads_packed = True
     assert not packing.reads_side_by_side(model, {"input_ids": [[1], []]})
     assert not packing.reads_side_by_side(model, {"input_ids": [[1] * 41]})
     assert not packing.reads_side_by_side(model, {"input_ids": [[1, 2]], "attention_mask": [[1, 0]]})

@@ -76,7 +76,10 @@ class Backbone(Parameters):
         """
         from intermodal.tasks.inputs import check_indices, check_names
 
-        check_names(inputs, (*self.reads, *PACKED) if inputs.keys() >= PACKED else self.reads)
+        reads = self.reads
+        if self.reads_packed and inputs.keys() >= PACKED:  # which tell padding and positions
+            reads = (*(name for name in reads if name not in ("attention_mask", "position_ids")), *sorted(PACKED))
+        check_names(inputs, reads)
         check_indices(inputs, self.tables())
 
     def check_length(self, step: Step, limit: int) -> None:
