@@ -117,7 +117,7 @@ def test_pooling_looks_at_each_text_alone(mode):
 
 
 @pytest.mark.backend
-def test_inputs_of_texts_side_by_side_are_given_together(tmp_path):
+def test_inputs_of_texts_side_by_side_are_given_together(tmp_path, monkeypatch):
     model = intermodal.load(save_reference(make_reference("BertModel", {**SIZES, **MODELS["BertModel"]}), tmp_path))
     with pytest.raises(intermodal.errors.InputError, match="text_numbers is no input"):
         model({"input_ids": np.ones((1, 4), int), "text_numbers": np.zeros((1, 4), int)})
@@ -125,10 +125,10 @@ def test_inputs_of_texts_side_by_side_are_given_together(tmp_path):
     for told in ("attention_mask", "position_ids"):
         with pytest.raises(intermodal.errors.InputError, match=f"{told} is no input"):
             model({**side_by_side, told: np.ones_like(side_by_side["input_ids"])})
-    model.backbone.reads_packed = False
-    with pytest.raises(intermodal.errors.InputError, match="is no input of this model"):
-        model(side_by_side)
-    model.backbone.reads_packed = True
+    with monkeypatch.context() as changed:
+        changed.setattr(type(model.backbone), "reads_packed", False)
+        with pytest.raises(intermodal.errors.InputError, match="is no input of this model"):
+            model(side_by_side)
     assert not packing.reads_side_by_side(model, {"input_ids": [[1], []]})
     assert not packing.reads_side_by_side(model, {"input_ids": [[1] * 41]})
     assert not packing.reads_side_by_side(model, {"input_ids": [[1, 2]], "attention_mask": [[1, 0]]})
